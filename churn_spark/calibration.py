@@ -1,0 +1,144 @@
+"""Turn the booster's raw margin into a probability that can be believed.
+
+Every calibrator is one increasing, piecewise-linear map from margin to calibrated log-odds, kept as plain
+numbers: two knots are Platt scaling, many are isotonic regression, and (0, 0), (1, 1) leaves the margin as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import isotonic_regression, minimize
+from scipy.special import expit, log_expit, logit
+
+from churn_spark.errors import ResourceError
+
+Kind = Literal["identity", "platt", "isotonic"]
+Floats = NDArray[np.float64]
+
+MIN_PLATT = 30  # rows of the rarer class: below, two parameters are noise and the booster is left alone
+MIN_ISOTONIC = 1000  # below, isotonic regression overfits (Niculescu-Mizil & Caruana 2005)
+MIN_SLOPE = 1e-3  # a useless score is flattened, never reversed
+LIMIT = 20.0  # log-odds, i.e. 2e-9 to 1 - 2e-9: never exactly 0 or 1
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """An increasing map from margin (`x`) to calibrated log-odds (`y`), linear between and beyond its knots."""
+
+    kind: Kind
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        sound = (
+            self.kind in get_args(Kind)
+            and len(self.x) == len(self.y) >= 2
+            and bool(np.isfinite([*self.x, *self.y]).all())
+            and bool((np.diff(self.x) > 0).all() and (np.diff(self.y) > 0).all())
+        )
+        if not sound:
+            raise ResourceError(
+                "the calibrator is not a list of at least two increasing, finite knots",
+                where="manifest.json: calibrator",
+                fix="train again, or load another model package",
+            )
+
+    def apply(self, margin: ArrayLike) -> Floats:
+        """Return the calibrated probability of each margin, strictly between 0 and 1.
+
+        The order of the margins is kept: unlike a step function this makes no ties, so ROC-AUC and ranks
+        are those of the raw score. A missing margin gives a missing probability.
+        """
+        margin, x, y = np.asarray(margin, np.float64), np.array(self.x), np.array(self.y)
+        left = np.clip(np.searchsorted(x, margin, side="right") - 1, 0, len(x) - 2)
+        slope = np.diff(y) / np.diff(x)
+        return expit(np.clip(y[left] + slope[left] * (margin - x[left]), -LIMIT, LIMIT))  # type: ignore[no-any-return]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the calibrator as JSON-ready values."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Calibrator:
+        """Rebuild a calibrator; ResourceError when the values are not one."""
+        try:
+            x, y = (tuple(float(v) for v in values[key]) for key in "xy")
+            return cls(values["kind"], x, y)
+        except (KeyError, TypeError, ValueError):
+            raise ResourceError(
+                "the calibrator lacks kind, x or y, or holds something that is not a number",
+                where="manifest.json: calibrator",
+                fix="train again, or load another model package",
+            ) from None
+
+
+IDENTITY = Calibrator("identity", (0.0, 1.0), (0.0, 1.0))
+
+
+def fit_calibrator(label: ArrayLike, margin: ArrayLike) -> Calibrator:
+    """Fit the calibrator that the number of rows can carry.
+
+    `label` is 0/1 and `margin` the booster's raw log-odds, on rows used neither for trees nor for test.
+    The rarer class decides: isotonic from MIN_ISOTONIC rows, Platt from MIN_PLATT, else identity.
+    """
+    label, margin = np.asarray(label, np.float64), np.asarray(margin, np.float64)
+    rarer = min(label.sum(), len(label) - label.sum())
+    if rarer < MIN_PLATT:
+        return IDENTITY
+    slope, intercept = _platt(label, margin)
+    if rarer < MIN_ISOTONIC:
+        return Calibrator("platt", (0.0, 1.0), (intercept, intercept + slope))
+    return _isotonic(label, margin, tail_slope=slope)
+
+
+def correct_base_rate(probability: ArrayLike, *, trained: float, target: float) -> Floats:
+    """Move probabilities from the base rate of training to that of another population.
+
+    Assumes that churners, and stayers, look alike in both populations and only their shares differ: the
+    odds are scaled by the ratio of the prior odds (Saerens, Latinne & Decaestecker 2002, eq. 2.4).
+    """
+    shift = logit(target) - logit(trained)
+    return expit(np.clip(logit(np.asarray(probability, np.float64)) + shift, -LIMIT, LIMIT))  # type: ignore[no-any-return]
+
+
+def _platt(label: Floats, margin: Floats) -> tuple[float, float]:
+    """Slope and intercept of a logistic regression on Platt's smoothed targets (Platt 1999)."""
+    positives = label.sum()
+    negatives = len(label) - positives
+    target = np.where(label == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        score = parameters[0] * margin + parameters[1]
+        residual = expit(score) - target
+        value = -np.mean(target * log_expit(score) + (1 - target) * log_expit(-score))
+        return float(value), np.array([np.mean(residual * margin), np.mean(residual)])
+
+    start = np.array([1.0, logit(target.mean()) - margin.mean()])
+    best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(MIN_SLOPE, None), (None, None)],
+                    options={"ftol": 1e-14, "gtol": 1e-9})  # fmt: skip
+    return float(best.x[0]), float(best.x[1])
+
+
+def _isotonic(label: Floats, margin: Floats, *, tail_slope: float) -> Calibrator:
+    """Join the centres of the isotonic blocks (Zadrozny & Elkan 2002); continue with Platt's slope beyond."""
+    distinct, index, rows = np.unique(margin, return_inverse=True, return_counts=True)
+    positives = np.bincount(index, label)
+    starts = isotonic_regression(positives / rows, weights=rows).blocks[:-1]
+    rows, positives, total = (
+        np.add.reduceat(values, starts) for values in (rows, positives, np.bincount(index, margin))
+    )
+    # Pool blocks that differ by rounding only, and end blocks of one class, whose rate would be 0 or 1.
+    first, last = int(np.argmax(positives > 0)), int(np.argmax((positives < rows)[::-1]))
+    rises = np.r_[True, np.diff(positives / rows) > 1e-12]
+    rises[1 : first + 1] = rises[len(rows) - last :] = False
+    starts = np.flatnonzero(rises)
+    rows, positives, total = (np.add.reduceat(values, starts) for values in (rows, positives, total))
+    x, y = total / rows, logit(positives / rows)
+    x = np.r_[x[0] - 1, x, x[-1] + 1]
+    y = np.r_[y[0] - tail_slope, y, y[-1] + tail_slope]
+    return Calibrator("isotonic", tuple(x.tolist()), tuple(y.tolist()))

@@ -1,0 +1,133 @@
+"""From typed columns and text vectors to model inputs. `assemble` is the only code that does so.
+
+Training, scoring in Spark and prediction in a service all call it, so they cannot come to differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Matrix = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """A numeric column, used as (x - mean) / scale; mean 0 and scale 1 leave it as it is."""
+
+    name: str
+    mean: float = 0.0
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A categorical column and its known values; any other value becomes the code `len(categories)`."""
+
+    name: str
+    categories: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TextVector:
+    """A text column's embedding of `dimension` floats, projected to len(components) where there are any."""
+
+    name: str
+    dimension: int
+    mean: tuple[float, ...] = ()
+    components: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def width(self) -> int:
+        return len(self.components) or self.dimension
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What was learnt about the features from the training rows, in the order of the model's inputs."""
+
+    numeric: tuple[Numeric, ...] = ()
+    categorical: tuple[Categorical, ...] = ()
+    texts: tuple[TextVector, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """One name per model input."""
+        return [
+            *(n.name for n in self.numeric),
+            *(c.name for c in self.categorical),
+            *(f"{t.name}_{i}" for t in self.texts for i in range(t.width)),
+        ]
+
+    @property
+    def types(self) -> list[str]:
+        """xgboost's type per model input: q (quantity) or c (category)."""
+        width = sum(t.width for t in self.texts)
+        return ["q"] * len(self.numeric) + ["c"] * len(self.categorical) + ["q"] * width
+
+    @property
+    def sources(self) -> list[str]:
+        """The source column per model input: all inputs of one text share its name."""
+        return [
+            *(n.name for n in self.numeric),
+            *(c.name for c in self.categorical),
+            *(t.name for t in self.texts for _ in range(t.width)),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> FeatureSpec:
+        return cls(
+            numeric=tuple(Numeric(**n) for n in value["numeric"]),
+            categorical=tuple(Categorical(c["name"], tuple(c["categories"])) for c in value["categorical"]),
+            texts=tuple(
+                TextVector(t["name"], t["dimension"], tuple(t["mean"]), tuple(map(tuple, t["components"])))
+                for t in value["texts"]
+            ),
+        )
+
+
+def assemble(spec: FeatureSpec, frame: pd.DataFrame, *, vectors: Mapping[str, Matrix]) -> Matrix:
+    """Make the model inputs, float32 of shape (len(frame), len(spec.names)); NaN is missing.
+
+    `frame` holds the numeric and categorical columns by name. `vectors` holds for each text column a matrix
+    (len(frame), dimension), rows of NaN where there is no text. Raises ValueError on another shape.
+    """
+    rows = len(frame)
+    parts = [_numeric(n, frame) for n in spec.numeric]
+    parts += [_codes(c, frame) for c in spec.categorical]
+    table = np.column_stack(parts) if parts else np.empty((rows, 0), np.float32)
+    return np.ascontiguousarray(np.hstack([table, *(_vector(t, vectors[t.name], rows) for t in spec.texts)]))
+
+
+def _numeric(feature: Numeric, frame: pd.DataFrame) -> Matrix:
+    values = frame[feature.name].to_numpy(dtype=np.float64, na_value=np.nan)
+    return ((values - feature.mean) / feature.scale).astype(np.float32)
+
+
+def _codes(feature: Categorical, frame: pd.DataFrame) -> Matrix:
+    column = frame[feature.name]
+    codes = pd.Categorical(column, categories=list(feature.categories)).codes.astype(np.float32)
+    other = (codes < 0) & column.notna().to_numpy()
+    codes[codes < 0] = np.nan
+    codes[other] = len(feature.categories)
+    return codes  # type: ignore[no-any-return]
+
+
+def _vector(feature: TextVector, vectors: Matrix, rows: int) -> Matrix:
+    if vectors.shape != (rows, feature.dimension):
+        raise ValueError(f"{feature.name}: vectors of shape {vectors.shape}, expected {(rows, feature.dimension)}")
+    if not feature.components:
+        return vectors
+    # Row by row and in float64: a matrix product's rounding may depend on how many rows it has.
+    centred = vectors.astype(np.float64) - np.asarray(feature.mean)
+    components = np.asarray(feature.components)
+    projected = [(components * row).sum(axis=1) for row in centred]
+    return np.asarray(projected, dtype=np.float32).reshape(rows, feature.width)

@@ -1,0 +1,144 @@
+"""Every published table, column by column: name, type, comment.
+
+From this one place come the Spark schemas, the comments in Parquet and catalog, and the documentation page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from churn_spark.columns import Contract
+
+
+class Field(NamedTuple):
+    """A published column; `type` is Spark SQL's DDL."""
+
+    name: str
+    type: str
+    comment: str
+
+
+KEYS = (
+    Field("customer_id", "string", "the customer, exactly as in the input"),
+)
+SCORES = (
+    Field("churn_probability", "double", "calibrated probability of churn; null only where unscorable"),
+    Field("churn_score_raw", "float", "the booster's own output, before calibration"),
+    Field("churn_prediction", "boolean", "churn_probability >= threshold"),
+    Field("threshold", "double", "the cut-off used"),
+    Field("risk_band", "string", "very_high, high, medium or low"),
+    Field("risk_rank", "bigint", "1 = highest probability of this score_date"),
+    Field("risk_decile", "int", "1 = the tenth of customers with the highest probability"),
+    Field("expected_value", "double", "money expected from contacting this customer"),
+    Field("value_at_risk", "double", "churn_probability x customer value"),
+    Field("recommended", "boolean", "worth contacting, within capacity, not in the holdout"),
+    Field("in_holdout", "boolean", "never contacted, by hash of the id, so that the effect can be measured"),
+    Field("reason_1", "string", "what moved this score most: a column's name"),
+    Field("reason_1_effect", "float", "its signed effect in log-odds"),
+    Field("reason_1_text", "string", "the reason as a sentence, with the value in it"),
+    Field("reason_2", "string", "the second reason"),
+    Field("reason_2_effect", "float", "its signed effect in log-odds"),
+    Field("reason_2_text", "string", "the second reason as a sentence"),
+    Field("reason_3", "string", "the third reason"),
+    Field("reason_3_effect", "float", "its signed effect in log-odds"),
+    Field("reason_3_text", "string", "the third reason as a sentence"),
+    Field("ticket_summary", "string", "summary of the note, personal data replaced by placeholders"),
+    Field("text_status", "string", "ok, passthrough, empty, truncated or failed"),
+    Field("previous_probability", "double", "churn_probability on the customer's previous score_date"),
+    Field("probability_change", "double", "churn_probability - previous_probability"),
+    Field("score_reused", "boolean", "copied forward: neither features nor model changed"),
+    Field("score_status", "string", "ok, degraded (a bad value was treated as missing) or unscorable"),
+    Field("status_detail", "string", "why the status is not ok"),
+    Field("label_basis", "string", "panel (labels observed after the snapshot) or cross_section"),
+)
+LINEAGE = (
+    Field("model_id", "string", "the model package that scored the row"),
+    Field("run_id", "string", "the run that wrote the row"),
+    Field("scored_at", "timestamp", "when that run started, UTC"),
+)
+
+REASONS = (
+    Field("customer_id", "string", "the customer, exactly as in the input"),
+    Field("rank", "int", "1 = strongest; 0 = the baseline, so that effects + baseline = raw margin"),
+    Field("reason", "string", "the column, or `baseline`"),
+    Field("value", "string", "the customer's value of that column; null for text and baseline"),
+    Field("effect", "float", "signed effect in log-odds"),
+    Field("text", "string", "the reason as a sentence"),
+    Field("run_id", "string", "the run that wrote the row"),
+)
+METRICS = (
+    Field("run_id", "string", "the run that measured it"),
+    Field("model_id", "string", "the model measured"),
+    Field("split", "string", "train, validation or test"),
+    Field("slice", "string", "`all`, or column=value"),
+    Field("metric", "string", "its name, e.g. roc_auc"),
+    Field("value", "double", "the estimate"),
+    Field("ci_low", "double", "lower end of the 95 % interval (bootstrap over customers)"),
+    Field("ci_high", "double", "upper end of the 95 % interval"),
+    Field("n", "bigint", "rows it was measured on"),
+)
+CURVES = (
+    Field("run_id", "string", "the run that measured it"),
+    Field("model_id", "string", "the model measured"),
+    Field("split", "string", "train, validation or test"),
+    Field("curve", "string", "roc, pr, gains, calibration, profit, learning, ..."),
+    Field("bin", "int", "position along the curve"),
+    Field("x", "double", "horizontal value"),
+    Field("y", "double", "vertical value"),
+    Field("n", "bigint", "rows behind the point"),
+)
+RUNS = (
+    Field("run_id", "string", "the run"),
+    Field("job", "string", "prepare, train, score or monitor"),
+    Field("status", "string", "succeeded or failed"),
+    Field("reason", "string", "why it failed"),
+    Field("exit_code", "int", "0 = done; the README lists the others"),
+    Field("started_at", "timestamp", "UTC"),
+    Field("finished_at", "timestamp", "UTC"),
+    Field("seconds", "double", "wall-clock time"),
+    Field("config_hash", "string", "hash of every setting"),
+    Field("code_version", "string", "version of churn_spark"),
+    Field("input", "string", "the raw table"),
+    Field("model_id", "string", "the model trained or used"),
+    Field("score_date", "date", "the as-of day of a scoring run"),
+    Field("rows_in", "bigint", "raw rows read"),
+    Field("rows_valid", "bigint", "rows that keep the contract"),
+    Field("rows_rejected", "bigint", "rows in churn_rejects"),
+    Field("rows_duplicates", "bigint", "identical duplicates set aside"),
+    Field("rows_scored", "bigint", "rows in churn_scores"),
+    Field("notes", "bigint", "rows with a note"),
+    Field("notes_distinct", "bigint", "distinct notes"),
+    Field("summaries_computed", "bigint", "summaries not found in the cache"),
+    Field("embeddings_computed", "bigint", "vectors not found in the cache"),
+    Field("roc_auc", "double", "on the test rows, for a training run"),
+)
+# The text cache. No raw note stands in it: `key` is a hash, `summary` is redacted.
+NOTES = (
+    Field("key", "string", "hash of the note (summary rows) or of the embedded text (embedding rows)"),
+    Field("text_id", "string", "hash of the redacted, folded note: equal for notes a model cannot tell apart"),
+    Field("embed_id", "string", "key of the embedding row that belongs to a summary row"),
+    Field("summary", "string", "redacted summary"),
+    Field("status", "string", "ok, passthrough, truncated or failed"),
+    Field("redactions", "int", "personal data replaced in the note"),
+    Field("embedding", "array<float>", "unit vector"),
+    Field("tokens", "int", "tokens embedded"),
+    Field("chunks", "int", "windows the text was embedded in"),
+    Field("checksum", "string", "hash of the value, to detect damage"),
+)
+
+
+def scores_schema(contract: Contract) -> tuple[Field, ...]:
+    """The columns of `churn_scores` for a table contract, without the partition column `score_date`."""
+    taken = {f.name for f in (*KEYS, *SCORES, *LINEAGE)}
+    shown = [
+        Field(c.name, c.kind, c.description or f"{c.role} column of the input")
+        for c in contract.shown
+        if c.name not in taken
+    ]
+    return (*KEYS, *SCORES, *shown, *LINEAGE)
+
+
+def ddl(fields: Iterable[Field]) -> str:
+    """The fields as a Spark schema string."""
+    return ", ".join(f"`{f.name}` {f.type}" for f in fields)

@@ -1,0 +1,99 @@
+"""The Spark session: every setting we rely on, in one place."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+# Needed for correct results anywhere; none of them is a matter of taste.
+REQUIRED = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.caseSensitive": "false",
+}
+
+# Read when the context starts; a platform that has started one already keeps its own.
+STARTUP = {
+    "spark.log.level": "ERROR",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
+    "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "1s",
+    "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "2",
+    "spark.speculation": "false",
+    "spark.redaction.regex": "(?i)secret|password|token|api_?key|access[.]key",
+    "spark.executorEnv.TOKENIZERS_PARALLELISM": "false",
+}
+
+# What a laptop wants: no web server, as many shuffle partitions as it can work on.
+LOCAL = {
+    "spark.ui.enabled": "false",
+    "spark.driver.memory": "3g",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.sql.shuffle.partitions": str(max(2, 2 * (os.cpu_count() or 1))),
+    "spark.sql.files.maxPartitionBytes": "32m",
+}
+
+
+def get_session(app_name: str = "churn_spark", *, conf: Mapping[str, str] | None = None) -> SparkSession:
+    """Return the running session (on a platform) or start one; `conf` wins over the defaults here.
+
+    The master comes from spark-submit or the platform, and is `local[*]` where neither names one.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return _with(active, {**REQUIRED, **(conf or {})})
+    builder = SparkSession.builder.appName(app_name)
+    submitted = _submitted()
+    is_local = submitted.get("spark.master", "local").startswith("local")
+    defaults = {**STARTUP, **(LOCAL if is_local else {})}
+    for key, value in {**{k: v for k, v in defaults.items() if k not in submitted}, **REQUIRED}.items():
+        builder = builder.config(key, value)
+    for key, value in (conf or {}).items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    if not spark.conf.get("spark.master", "local").startswith("local["):
+        ship_package(spark)
+    return _with(spark, {**REQUIRED, **(conf or {})})
+
+
+def slots(spark: SparkSession) -> int:
+    """How many tasks can run at once."""
+    per_task = int(spark.conf.get("spark.task.cpus", "1") or 1)
+    return max(1, int(spark.sparkContext.defaultParallelism) // per_task)
+
+
+def ship_package(spark: SparkSession) -> None:
+    """Zip this package and send it to the executors, which need not have it installed."""
+    root = Path(__file__).resolve().parent
+    if root.suffix == ".zip" or not root.is_dir():
+        return  # spark-submit shipped it already
+    target = Path(tempfile.mkdtemp(prefix="churn_spark-")) / "churn_spark.zip"
+    with zipfile.ZipFile(target, "w") as archive:
+        for file in sorted(root.glob("*.py")):
+            archive.write(file, f"churn_spark/{file.name}")
+    spark.sparkContext.addPyFile(str(target))
+
+
+def _submitted() -> dict[str, str]:
+    """What spark-submit or its defaults file has set already; empty outside spark-submit."""
+    from pyspark import SparkConf, SparkContext
+
+    if SparkContext._gateway is None and "PYSPARK_GATEWAY_PORT" not in os.environ:
+        return {}
+    SparkContext._ensure_initialized()
+    return dict(SparkConf(loadDefaults=True).getAll())
+
+
+def _with(spark: SparkSession, conf: Mapping[str, str]) -> SparkSession:
+    for key, value in conf.items():
+        if spark.conf.isModifiable(key):
+            spark.conf.set(key, value)
+    return spark

@@ -1,0 +1,119 @@
+"""Small files and renames on whatever file system a path is on: local disk by Python, others by Hadoop."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+
+def is_local(path: str) -> bool:
+    """Whether Python itself can open the path (a plain path, a mounted Volume, file:)."""
+    return "://" not in path and not re.match(r"^(dbfs|s3a?|hdfs|abfss?|gs):", path)
+
+
+def local(path: str) -> Path:
+    """The plain path of a local location."""
+    return Path(re.sub(r"^file:/*", "/", path))
+
+
+def join(*parts: str) -> str:
+    return "/".join(p.rstrip("/") if i == 0 else p.strip("/") for i, p in enumerate(parts) if p)
+
+
+def exists(path: str) -> bool:
+    if is_local(path):
+        return local(path).exists()
+    fs, hadoop_path = _hadoop(path)
+    return bool(fs.exists(hadoop_path))
+
+
+def names(path: str) -> list[str]:
+    """The names of a folder's entries, sorted; none where there is no folder."""
+    if is_local(path):
+        return sorted(os.listdir(local(path))) if local(path).is_dir() else []
+    fs, hadoop_path = _hadoop(path)
+    return sorted(s.getPath().getName() for s in fs.listStatus(hadoop_path)) if fs.exists(hadoop_path) else []
+
+
+def move(source: str, target: str) -> None:
+    """Rename within one file system, making the target's parents; the target must not exist."""
+    if is_local(source):
+        local(target).parent.mkdir(parents=True, exist_ok=True)
+        os.rename(local(source), local(target))
+        return
+    fs, source_path = _hadoop(source)
+    _, target_path = _hadoop(target)
+    fs.mkdirs(target_path.getParent())
+    if not fs.rename(source_path, target_path):
+        raise OSError(f"could not rename {source} to {target}")
+
+
+def remove(path: str) -> None:
+    """Delete a file or folder with all it holds; nothing where there is none."""
+    if is_local(path):
+        place = local(path)
+        shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+        return
+    fs, hadoop_path = _hadoop(path)
+    fs.delete(hadoop_path, True)
+
+
+def read_text(path: str) -> str:
+    if is_local(path):
+        return local(path).read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        return fetch(path, folder).read_text(encoding="utf-8")
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a small file so that a reader sees the old one or the new one, never half of it."""
+    if is_local(path):
+        target = local(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, target)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "file").write_text(text, encoding="utf-8")
+        put(str(Path(folder) / "file"), path)
+
+
+def write_json(path: str, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, default=str) + "\n")
+
+
+def put(source: str, target: str) -> None:
+    """Move a local file or folder to its place as a whole, replacing a file that is there."""
+    if is_local(target):
+        local(target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(source, local(target))
+        return
+    fs, hadoop_path = _hadoop(target)
+    _, source_path = _hadoop(f"file://{Path(source).resolve()}")
+    fs.copyFromLocalFile(True, True, source_path, hadoop_path)
+
+
+def fetch(source: str, folder: str) -> Path:
+    """The local path of a file or folder, copied into `folder` where it is not on local disk."""
+    if is_local(source):
+        return local(source)
+    fs, hadoop_path = _hadoop(source)
+    target = Path(folder) / source.rstrip("/").rpartition("/")[2]
+    _, target_path = _hadoop(f"file://{target.resolve()}")
+    fs.copyToLocalFile(False, hadoop_path, target_path, True)
+    return target
+
+
+def _hadoop(path: str) -> tuple[Any, Any]:
+    context = SparkSession.builder.getOrCreate().sparkContext
+    jvm: Any = context._jvm
+    hadoop_path = jvm.org.apache.hadoop.fs.Path(path)
+    return hadoop_path.getFileSystem(context._jsc.hadoopConfiguration()), hadoop_path
