@@ -1,13 +1,13 @@
 """Turn the booster's raw margin into a probability that can be believed.
 
 Every calibrator is one increasing, piecewise-linear map from margin to calibrated log-odds, kept as plain
-numbers: two knots are Platt scaling, many are isotonic regression, and (0, 0), (1, 1) leaves the margin as it is.
+numbers: two knots are Platt scaling, many are isotonic regression, and (0, 0), (1, 1) changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -28,7 +28,7 @@ LIMIT = 20.0  # log-odds, i.e. 2e-9 to 1 - 2e-9: never exactly 0 or 1
 
 @dataclass(frozen=True)
 class Calibrator:
-    """An increasing map from margin (`x`) to calibrated log-odds (`y`), linear between and beyond its knots."""
+    """An increasing map from margin (`x`) to calibrated log-odds (`y`), linear between and beyond knots."""
 
     kind: Kind
     x: tuple[float, ...]
@@ -61,7 +61,7 @@ class Calibrator:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the calibrator as JSON-ready values."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {"kind": self.kind, "x": list(self.x), "y": list(self.y)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibrator:
@@ -126,7 +126,7 @@ def _platt(label: Floats, margin: Floats) -> tuple[float, float]:
 
 def _isotonic(label: Floats, margin: Floats, *, tail_slope: float) -> Calibrator:
     """Join the centres of the isotonic blocks (Zadrozny & Elkan 2002); continue with Platt's slope beyond."""
-    distinct, index, rows = np.unique(margin, return_inverse=True, return_counts=True)
+    _, index, rows = np.unique(margin, return_inverse=True, return_counts=True)
     positives = np.bincount(index, label)
     starts = isotonic_regression(positives / rows, weights=rows).blocks[:-1]
     rows, positives, total = (

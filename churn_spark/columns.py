@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,16 +23,21 @@ DEFAULT_TYPES: dict[str, Type] = {
     "text": "string", "passthrough": "string", "ignore": "string",
 }  # fmt: skip
 
-# What counts as a value, shared with the Spark expressions. Both regex dialects read these the same way.
+# What counts as a value, shared with the Spark expressions. Both regex dialects read these the same way, and
+# white space is spelt out, since Python's strip() and Spark's trim() each have their own idea of it.
+SPACE = (
+    " \t\n\r\x0b\x0c\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u200b\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
 MISSING = ("", "na", "n/a", "null", "none", "nan")
 EMPTY_NOTES = (*MISSING, "-", "--", ".")
 NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 WHOLE = r"^[+-]?[0-9]{1,15}(\.0*)?$"  # 15 digits: exact in a double as well
-DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+DATE = r"^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 TRUE = ("1", "1.0", "true", "yes", "y", "t")
 FALSE = ("0", "0.0", "false", "no", "n", "f")
 
-RESERVED = ("_errors", "_warnings", "_corrupt_record", "score_date")
+RESERVED = ("_errors", "_warnings", "_corrupt_record", "_row_error", "score_date")
 
 
 class Column(BaseModel):
@@ -64,6 +69,8 @@ class Column(BaseModel):
                 re.compile(value)
             except re.error as problem:
                 raise ValueError(f"is not a regular expression: {problem}") from None
+            if re.search(r"\(\?(P|\()", value):
+                raise ValueError("named groups and conditions are not read alike by Python and Spark")
         return value
 
     @model_validator(mode="after")
@@ -78,6 +85,8 @@ class Column(BaseModel):
             raise ValueError("min and max need a numeric type")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min} is above max {self.max}")
+        if self.allowed and None in self.allowed_values:
+            raise ValueError(f"allowed: a value that no {self.kind} can have")
         return self
 
     @property
@@ -89,6 +98,11 @@ class Column(BaseModel):
     def raw_name(self) -> str:
         """The column's name in the raw table."""
         return self.source or self.name
+
+    @property
+    def allowed_values(self) -> tuple[Any, ...]:
+        """The allowed values in the column's type."""
+        return tuple(_PARSERS[self.kind](text)[0] for text in self.allowed or ())
 
 
 @dataclass(frozen=True)
@@ -169,14 +183,18 @@ def check_value(column: Column, raw: Any, *, max_id_chars: int = 256) -> tuple[A
     Returns (value, None) when it is good, where a missing value is None, and (None, error name) when not.
     Ids and text keep their exact characters; numbers, labels and dates come back as float, int, bool, date.
     """
+    if _is_missing(raw):
+        raw = None
+    elif isinstance(raw, str) and not _is_encodable(raw):
+        return None, "bad_encoding"
     if column.role == "id":
         return _check_id(raw, max_id_chars)
-    value, error = _PARSERS[column.kind](raw)
+    value, error = _PARSERS[column.kind](raw) if raw is not None else (None, None)
     if error:
         return None, "label_invalid" if column.role == "label" else error
     if value is None:
-        return None, "required_missing" if column.required else None
-    error = _broken_rule(column, value)
+        return None, "required_missing" if column.required or column.role == "snapshot" else None
+    error = _broken_rule(column, value, _text(raw))
     return (None, error) if error else (value, None)
 
 
@@ -199,32 +217,48 @@ def check_record(
 
 
 def _check_id(raw: Any, max_chars: int) -> tuple[str | None, str | None]:
-    if _is_missing(raw) or not str(raw).strip():
+    text = "" if raw is None else _text(raw)
+    if not text.strip(SPACE):
         return None, "id_missing"
-    text = str(raw)
     return (None, "id_too_long") if len(text) > max_chars else (text, None)
 
 
 def _is_missing(raw: Any) -> bool:
-    return raw is None or (isinstance(raw, float) and math.isnan(raw))
+    return raw is None or (not isinstance(raw, str) and str(raw) in ("nan", "NaT", "<NA>"))
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text(raw: Any) -> str:
+    """The value as text, as `sources` writes a typed column's values: 30.0 is `30`, True is `true`."""
+    if isinstance(raw, bool):
+        return str(raw).lower()
+    if isinstance(raw, float) and raw.is_integer() and abs(raw) < 1e15:
+        return str(int(raw))
+    return str(raw)
+
+
+def _plain(raw: Any) -> str | None:
+    """The text without the white space around it; None where it stands for a missing value."""
+    text = _text(raw).strip(SPACE)
+    return None if text.lower() in MISSING else text
 
 
 def _string(raw: Any) -> tuple[str | None, str | None]:
-    if _is_missing(raw):
-        return None, None
-    text = str(raw)
-    return (None, None) if text.strip().lower() in MISSING else (text, None)
+    return (None if _plain(raw) is None else _text(raw)), None
 
 
 def _number(raw: Any) -> tuple[float | None, str | None]:
-    if _is_missing(raw):
+    text = _plain(raw)
+    if text is None:
         return None, None
-    if isinstance(raw, bool):
-        return None, "not_a_number"
-    text = str(raw).strip()
-    if text.lower() in MISSING:
-        return None, None
-    value = float(text) if re.fullmatch(NUMBER[1:-1], text) else math.inf
+    value = float(text) if re.fullmatch(NUMBER, text) else math.inf
     return (value, None) if math.isfinite(value) else (None, "not_a_number")
 
 
@@ -232,45 +266,42 @@ def _whole(raw: Any) -> tuple[int | None, str | None]:
     value, error = _number(raw)
     if value is None:
         return None, error
-    text = str(raw).strip()
-    if isinstance(raw, str) and not re.fullmatch(WHOLE[1:-1], text):
-        return None, "not_whole"
-    return (int(value), None) if value == int(value) and abs(value) < 1e15 else (None, "not_whole")
+    return (int(value), None) if re.fullmatch(WHOLE, _plain(raw) or "") else (None, "not_whole")
 
 
 def _boolean(raw: Any) -> tuple[bool | None, str | None]:
-    if _is_missing(raw):
+    text = _plain(raw)
+    if text is None:
         return None, None
-    text = str(raw).strip().lower()
-    if text in MISSING:
-        return None, None
-    return (text in TRUE, None) if text in TRUE + FALSE else (None, "not_boolean")
+    return (text.lower() in TRUE, None) if text.lower() in TRUE + FALSE else (None, "not_boolean")
 
 
 def _date(raw: Any) -> tuple[dt.date | None, str | None]:
-    if _is_missing(raw):
-        return None, None
     if isinstance(raw, dt.date):
         return (raw.date() if isinstance(raw, dt.datetime) else raw), None
-    text = str(raw).strip()
-    if text.lower() in MISSING:
+    text = _plain(raw)
+    if text is None:
         return None, None
     try:
-        return (dt.date.fromisoformat(text), None) if re.fullmatch(DATE[1:-1], text) else (None, "not_a_date")
+        return (dt.date.fromisoformat(text), None) if re.fullmatch(DATE, text) else (None, "not_a_date")
     except ValueError:
         return None, "not_a_date"
 
 
-_PARSERS = {"string": _string, "double": _number, "bigint": _whole, "boolean": _boolean, "date": _date}
+_PARSERS: dict[Type, Callable[[Any], tuple[Any, str | None]]] = {
+    "string": _string, "double": _number, "bigint": _whole, "boolean": _boolean, "date": _date,
+}  # fmt: skip
 
 
-def _broken_rule(column: Column, value: Any) -> str | None:
+def _broken_rule(column: Column, value: Any, text: str) -> str | None:
     if column.min is not None and value < column.min:
         return "below_min"
     if column.max is not None and value > column.max:
         return "above_max"
-    if column.allowed is not None and str(value) not in column.allowed:
+    if column.allowed is not None and value not in column.allowed_values:
         return "not_allowed"
-    if column.pattern is not None and not re.fullmatch(column.pattern, str(value)):
+    # ASCII classes, as in Spark's regular expressions; numbers and dates match without white space around.
+    exact = text if column.kind == "string" else text.strip(SPACE)
+    if column.pattern is not None and not re.fullmatch(column.pattern, exact, re.ASCII):
         return "pattern_mismatch"
     return None

@@ -113,18 +113,20 @@ RUNS = (
     Field("embeddings_computed", "bigint", "vectors not found in the cache"),
     Field("roc_auc", "double", "on the test rows, for a training run"),
 )
-# The text cache. No raw note stands in it: `key` is a hash, `summary` is redacted.
+# The text cache: three maps in one table, partitioned by kind and identity. No raw note stands in it: keys are
+# hashes, summaries are redacted.
 NOTES = (
-    Field("key", "string", "hash of the note (summary rows) or of the embedded text (embedding rows)"),
-    Field("text_id", "string", "hash of the redacted, folded note: equal for notes a model cannot tell apart"),
-    Field("embed_id", "string", "key of the embedding row that belongs to a summary row"),
-    Field("summary", "string", "redacted summary"),
-    Field("status", "string", "ok, passthrough, truncated or failed"),
-    Field("redactions", "int", "personal data replaced in the note"),
-    Field("embedding", "array<float>", "unit vector"),
-    Field("tokens", "int", "tokens embedded"),
-    Field("chunks", "int", "windows the text was embedded in"),
-    Field("checksum", "string", "hash of the value, to detect damage"),
+    Field("key", "string", "note: hash of the raw note; summary: text_id; embedding: folded_id of the text"),
+    Field("text_id", "string", "note: hash of the cleaned (normalised, redacted) text; null where blank"),
+    Field("folded_id", "string", "hash of the cleaned text or summary as far as the model tells texts apart"),
+    Field("was_cut", "boolean", "note: longer than the limit"),
+    Field("redactions", "int", "note: personal data replaced"),
+    Field("summary", "string", "summary: redacted text"),
+    Field("status", "string", "summary: ok, passthrough or truncated"),
+    Field("embedding", "array<float>", "embedding: the vector"),
+    Field("tokens", "int", "embedding: tokens of the text"),
+    Field("padded_tokens", "int", "embedding: tokens computed, padding included"),
+    Field("chunks", "int", "embedding: windows the text was embedded in"),
 )
 
 

@@ -1,0 +1,209 @@
+"""From probabilities to money: whom to contact, what it is worth, and how risky each customer is.
+
+The campaign is that of Neslin et al. (2006) and Verbraken, Verbeke & Baesens (2013). Contacting costs
+`contact_cost` (f). A churner accepts the offer with `accept_rate` (g) and stays, bringing `customer_value`
+(V) less `offer_cost` (d); one who refuses costs nothing more. A customer who would have stayed anyway always
+takes the offer. So a contacted churner brings g(V - d) - f, and any other contacted customer costs d + f.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit, roots_jacobi
+
+from churn_spark.errors import ConfigError, InputError, ResourceError
+
+Floats = NDArray[np.float64]
+
+BANDS = ("low", "medium", "high", "very_high")
+VERY_HIGH_ODDS = 3.0  # very_high begins at this many times the odds at which high begins
+BETA_ROWS = 20.0  # accept_rate ~ Beta(20 g, 20 (1 - g)): Verbraken's Beta(6, 14) at the default of 0.3
+BETA_NODES = 20  # Gauss-Jacobi nodes over that distribution
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The campaign's money, and the cut-offs that `fit_policy` derives from it.
+
+    `capacity` is the number of customers that can be contacted per scoring run and `capacity_share` the share
+    of them that it covers. `bands` are the probabilities at which medium, high and very_high begin.
+    """
+
+    contact_cost: float = 1.0
+    offer_cost: float = 10.0
+    accept_rate: float = 0.3
+    customer_value: float = 200.0
+    capacity: int | None = None
+    holdout_share: float = 0.0
+    capacity_share: float = 1.0
+    threshold: float = 0.5
+    bands: tuple[float, float, float] = (0.25, 0.5, 0.75)
+
+    def __post_init__(self) -> None:
+        amounts = (self.contact_cost, self.offer_cost, self.customer_value)
+        shares = (self.accept_rate, self.holdout_share, self.capacity_share, self.threshold, *self.bands)
+        if not all(0 <= amount < math.inf for amount in amounts):
+            _refuse("contact_cost, offer_cost and customer_value must be finite and not negative")
+        if not all(0 <= share <= 1 for share in shares):
+            _refuse("accept_rate, holdout_share and every cut-off must lie between 0 and 1")
+        if len(self.bands) != len(BANDS) - 1 or list(self.bands) != sorted(self.bands):
+            _refuse("bands must be three rising cut-offs")
+        if self.capacity is not None and self.capacity < 1:
+            _refuse("capacity must be at least 1, or null for no limit")
+
+    @property
+    def break_even(self) -> float:
+        """The probability at which contacting a customer brings exactly nothing; 1 where none is enough.
+
+        p (g(V - d) - f) = (1 - p)(d + f), so p = (d + f) / (g(V - d) + d).
+        """
+        cost = self.contact_cost + self.offer_cost
+        gain = self.accept_rate * (self.customer_value - self.offer_cost) + self.offer_cost
+        return cost / gain if cost < gain else 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the policy as JSON-ready values."""
+        return {**asdict(self), "bands": list(self.bands)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Policy:
+        """Rebuild a policy; ResourceError when keys are missing or unknown."""
+        try:
+            return cls(**{**values, "bands": tuple(values["bands"])})
+        except (KeyError, TypeError):
+            raise ResourceError(
+                "the decision policy has missing or unknown entries",
+                where="manifest.json: policy",
+                fix="train again, or load another model package",
+            ) from None
+
+
+def fit_policy(probability: ArrayLike, policy: Policy, *, population: int | None = None) -> Policy:
+    """Choose threshold and risk bands for customers like those with these calibrated probabilities.
+
+    The threshold is where contacting breaks even, or higher where the capacity is reached first.
+    `population` is how many customers a scoring run holds; by default as many as there are probabilities.
+    Where the customer value is a column, `policy.customer_value` is its typical value.
+    """
+    known = np.asarray(probability, np.float64)
+    known = known[~np.isnan(known)]
+    if not len(known):
+        raise InputError("there are no probabilities to choose a threshold from", fix="check the split sizes")
+    share = 1.0 if policy.capacity is None else min(1.0, policy.capacity / (population or len(known)))
+    threshold = min(1.0, max(policy.break_even, capacity_cutoff(known, share=share)))
+    bands = band_cutoffs(threshold, base_rate=float(known.mean()))
+    return replace(policy, capacity_share=share, threshold=threshold, bands=bands)
+
+
+def capacity_cutoff(score: ArrayLike, *, share: float) -> float:
+    """Return the lowest cut-off that at most this share of the customers reach.
+
+    -inf where everybody fits; inf where not even the customers tied for the first place do.
+    """
+    score = np.asarray(score, np.float64)
+    fitting = int(share * len(score) + 1e-9)  # 0.29 x 100 is 28.999...
+    if fitting == len(score):
+        return -math.inf
+    first_left_out = np.partition(score, len(score) - 1 - fitting)[len(score) - 1 - fitting]
+    return float(np.min(score[score > first_left_out], initial=math.inf))
+
+
+def expected_value(probability: ArrayLike, policy: Policy, *, value: ArrayLike | None = None) -> Floats:
+    """Return the money expected from contacting each customer.
+
+    `value` are the customers' own values; the policy's typical one stands in for those missing.
+    """
+    probability = np.asarray(probability, np.float64)
+    value = np.asarray(math.nan if value is None else value, np.float64)
+    value = np.where(np.isnan(value), policy.customer_value, value)
+    return campaign_profit(probability, 1 - probability, policy, value=probability * value)
+
+
+def campaign_profit(
+    churners: Floats, stayers: Floats, policy: Policy, *, value: Floats | None = None
+) -> Floats:
+    """Return the profit of contacting so many churners, worth `value` in all, and so many stayers."""
+    value = churners * policy.customer_value if value is None else value
+    saved = policy.accept_rate * (value - churners * policy.offer_cost)
+    return saved - stayers * policy.offer_cost - (churners + stayers) * policy.contact_cost
+
+
+def maximum_profit(
+    churners: Floats, stayers: Floats, policy: Policy, *, value: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Return the highest profit per customer over all cut-offs (MPC) and the share to contact for it.
+
+    The arrays count those at or above each cut-off, best first, along the last axis, whose last entry is
+    everybody; leading axes are resamples. Contacting nobody (0, 0) is always possible.
+    """
+    profit = campaign_profit(churners, stayers, policy, value=value)
+    best = np.argmax(profit, axis=-1)[..., None]
+    contacted = churners + stayers
+    with np.errstate(invalid="ignore"):
+        money, share = (
+            (np.take_along_axis(x, best, -1) / contacted[..., -1:])[..., 0] for x in (profit, contacted)
+        )
+    return np.maximum(money, 0.0), np.where(money < 0, 0.0, share)
+
+
+def expected_maximum_profit(
+    churners: Floats, stayers: Floats, policy: Policy, *, value: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Return the maximum profit and share averaged over an uncertain accept_rate (EMPC).
+
+    accept_rate follows a beta distribution whose mean is the policy's (Verbraken et al. 2013, eq. 15).
+    """
+    mean = min(max(policy.accept_rate, 0.01), 0.99)
+    nodes, weights = roots_jacobi(BETA_NODES, BETA_ROWS * (1 - mean) - 1, BETA_ROWS * mean - 1)
+    rates = [replace(policy, accept_rate=(1 + node) / 2) for node in nodes]
+    parts = [maximum_profit(churners, stayers, at_rate, value=value) for at_rate in rates]
+    weights = weights / weights.sum()
+    money, share = (np.tensordot(weights, np.array(column), axes=1) for column in zip(*parts, strict=True))
+    return money, share
+
+
+def band_cutoffs(threshold: float, *, base_rate: float) -> tuple[float, float, float]:
+    """Return the probabilities at which medium, high and very_high begin.
+
+    medium: above the threshold or above the average risk; high: above both; very_high: three times the odds
+    at which high begins. Where the threshold separates nobody (0 or 1), the average risk stands in for it.
+    """
+    base_rate = base_rate if 0 < base_rate < 1 else 0.5
+    threshold = threshold if 0 < threshold < 1 else base_rate
+    high = max(threshold, base_rate)
+    return min(threshold, base_rate), high, float(expit(logit(high) + math.log(VERY_HIGH_ODDS)))
+
+
+def risk_band(probability: ArrayLike, policy: Policy) -> NDArray[np.object_]:
+    """Return each customer's band, one of BANDS; None where there is no probability."""
+    probability = np.asarray(probability, np.float64)
+    names = np.array([*BANDS, None], dtype=object)  # NaN sorts behind everything
+    return names[np.searchsorted([*policy.bands, math.inf], probability, side="right")]
+
+
+def in_holdout(customer_id: Iterable[str], *, share: float, salt: str = "holdout") -> NDArray[np.bool_]:
+    """Tell which customers are never contacted: those whose hash, as a number in [0, 1), is below `share`.
+
+    BLAKE2b of salt and id: the same customer gets the same answer in every run, on every machine, and a
+    larger share keeps the smaller one's customers.
+    """
+    salted = blake2b(f"{salt}\0".encode(), digest_size=8)
+
+    def digest(text: str) -> bytes:
+        hashed = salted.copy()
+        hashed.update(text.encode("utf-8", "surrogatepass"))
+        return hashed.digest()
+
+    hashes = np.frombuffer(b"".join(map(digest, customer_id)), dtype=">u8")
+    return (hashes >> np.uint64(11)) * 2.0**-53 < share  # 53 bits: what a float holds exactly, so never 1
+
+
+def _refuse(rule: str) -> NoReturn:
+    raise ConfigError(rule, where="decision", fix="correct the setting")

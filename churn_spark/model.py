@@ -1,0 +1,288 @@
+"""A trained model and the one scoring function: `score` serves Spark, `predict` serves a process without it.
+
+A model package is a folder: `model.json` (the trees), `manifest.json` (everything else that was learnt, and the
+sha256 of every file), a model card, figures, the report. Nothing in it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xgboost as xgb
+
+from churn_spark import decisions, notes, reasons
+from churn_spark.arrow import Matrix
+from churn_spark.calibration import Calibrator
+from churn_spark.columns import Column, Contract, Problem, check_record
+from churn_spark.config import Text
+from churn_spark.decisions import Policy
+from churn_spark.errors import InputError, ResourceError
+from churn_spark.features import FeatureSpec, assemble
+
+CHAMPION = "champion.json"
+FORMAT = 1
+
+RECORD_FIELDS = (
+    "churn_probability", "churn_score_raw", "churn_prediction", "threshold", "risk_band", "expected_value",
+    "value_at_risk", "recommended", "in_holdout", "reason_1", "reason_1_effect", "reason_1_text", "reason_2",
+    "reason_2_effect", "reason_2_text", "reason_3", "reason_3_effect", "reason_3_text",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ChurnModel:
+    """Everything learnt from one training run, ready to score."""
+
+    model_id: str
+    booster: xgb.Booster
+    spec: FeatureSpec
+    calibrator: Calibrator
+    policy: Policy
+    contract: Contract
+    text: Text
+    manifest: Mapping[str, Any]
+
+    # -- scoring ----------------------------------------------------------------------------------------
+
+    def score(
+        self,
+        frame: pd.DataFrame,
+        vectors: Mapping[str, Matrix],
+        *,
+        summaries: Mapping[str, Sequence[str | None]],
+        top: int = 3,
+        templates: Mapping[str, str] | None = None,
+    ) -> pd.DataFrame:
+        """Score typed rows.
+
+        `frame` holds the id, numeric and categorical columns; `vectors` per text column a float32 matrix,
+        rows of NaN where there is no text; `summaries` the text to quote. Returns one row per row, in order,
+        with the columns RECORD_FIELDS: probabilities in [0, 1], effects in log-odds, money in the policy's
+        unit. `recommended` knows nothing of capacity.
+        """
+        matrix = assemble(self.spec, frame, vectors=vectors)
+        margin = self.margin(matrix)
+        probability = self.calibrator.apply(margin)
+        value = self._customer_value(frame)
+        expected = decisions.expected_value(probability, self.policy, value=value)
+        held = decisions.in_holdout(frame[self.contract.id.name], share=self.policy.holdout_share)
+        scored = pd.DataFrame(
+            {
+                "churn_probability": probability,
+                "churn_score_raw": margin,
+                "churn_prediction": probability >= self.policy.threshold,
+                "threshold": np.full(len(frame), self.policy.threshold),
+                "risk_band": decisions.risk_band(probability, self.policy),
+                "expected_value": expected,
+                "value_at_risk": probability * value,
+                "recommended": (expected > 0) & ~held,
+                "in_holdout": held,
+            }
+        )
+        told = self._reasons(matrix, frame, summaries, top, templates or {})
+        for rank in (1, 2, 3):
+            ranked = [row[rank - 1] if len(row) >= rank else None for row in told]
+            scored[f"reason_{rank}"] = [r.column if r else None for r in ranked]
+            scored[f"reason_{rank}_effect"] = np.array([r.effect if r else np.nan for r in ranked], np.float32)
+            scored[f"reason_{rank}_text"] = [r.text if r else None for r in ranked]
+        return scored
+
+    def margin(self, matrix: Matrix) -> Matrix:
+        """The booster's raw log-odds, float32 of shape (n,), for model inputs as `assemble` makes them."""
+        if not len(matrix):
+            return np.empty(0, np.float32)
+        return np.asarray(
+            self.booster.inplace_predict(matrix, predict_type="margin", validate_features=False), np.float32
+        )
+
+    def effects(self, matrix: Matrix) -> tuple[list[str], Matrix]:
+        """Contributions by source column and the baseline, which add up to the margin; see `reasons`."""
+        if not len(matrix):
+            return list(dict.fromkeys(self.spec.sources)), np.empty((0, 0), np.float32)
+        data = xgb.DMatrix(
+            matrix, feature_names=self.spec.names, feature_types=self.spec.types, missing=np.nan, nthread=1,
+            enable_categorical=True,
+        )  # fmt: skip
+        contributions = self.booster.predict(data, pred_contribs=True)
+        return reasons.grouped_contributions(contributions, self.spec.sources)
+
+    def _reasons(
+        self,
+        matrix: Matrix,
+        frame: pd.DataFrame,
+        quotes: Mapping[str, Sequence[str | None]],
+        top: int,
+        templates: Mapping[str, str],
+    ) -> list[list[reasons.Reason]]:
+        if top == 0 or frame.empty:
+            return [[] for _ in range(len(frame))]
+        groups, effects = self.effects(matrix)
+        return reasons.top_reasons(effects, groups, frame, count=top, quotes=quotes, templates=templates)
+
+    def _customer_value(self, frame: pd.DataFrame) -> Any:
+        column = self.manifest["customer_value_column"]
+        if column is None:
+            return np.full(len(frame), self.policy.customer_value)
+        values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.where(np.isnan(values), self.policy.customer_value, values)
+
+    # -- records ----------------------------------------------------------------------------------------
+
+    def predict(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Score raw records (the raw columns by name) in this process; no Spark, no JVM.
+
+        Returns one dict per record, in order, with the id and the fields of `churn_scores` that make sense
+        for a record. A bad value makes it `degraded`; a record without a usable id is `unscorable`, with
+        `status_detail` saying why. Raises nothing for the batch.
+        """
+        if not records:
+            return []
+        columns = [c for c in self.contract.used if c.role not in ("label", "snapshot")]
+        checked = [
+            check_record(r, columns) if isinstance(r, Mapping) else ({}, [NOT_A_RECORD]) for r in records
+        ]
+        frame = pd.DataFrame([values for values, _ in checked], columns=[c.name for c in columns])
+        usable = np.array([v.get(self.contract.id.name) is not None for v, _ in checked])
+        rows = frame[usable].reset_index(drop=True)
+        prepared = {c.name: notes.prepare(rows[c.name].tolist(), self.text) for c in self.contract.texts}
+        scored = self.score(
+            rows,
+            {name: vectors for name, (_, vectors) in prepared.items()},
+            summaries={name: [n.summary for n in found] for name, (found, _) in prepared.items()},
+            templates=self.manifest.get("templates", {}),
+        )
+        fields = iter(_records(scored))
+        texts = iter(zip(*(found for found, _ in prepared.values()), strict=True)) if prepared else iter(())
+        return [
+            self._answer(values, problems, fields, texts) if ok else self._unscorable(record, problems)
+            for record, (values, problems), ok in zip(records, checked, usable, strict=True)
+        ]
+
+    def _answer(self, values: Any, problems: Sequence[Problem], fields: Any, texts: Any) -> dict[str, Any]:
+        key = self.contract.id.name
+        answer = {key: values[key], **next(fields)}
+        status, detail = row_status(problems)
+        if self.contract.texts:
+            first = next(texts)[0]
+            answer |= {"ticket_summary": first.summary, "text_status": first.status}
+        return {**answer, "score_status": status, "status_detail": detail, "model_id": self.model_id}
+
+    def _unscorable(self, record: Any, problems: Sequence[Problem]) -> dict[str, Any]:
+        key = self.contract.id.name
+        raw = record.get(key) if isinstance(record, Mapping) else None
+        return {
+            key: raw,
+            **dict.fromkeys(RECORD_FIELDS),
+            "score_status": "unscorable",
+            "status_detail": "; ".join(p.message for p in problems),
+            "model_id": self.model_id,
+        }
+
+    # -- packages ---------------------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Write `model.json` and `manifest.json` into an existing folder, hashing every file that is there."""
+        (folder / "model.json").write_bytes(self.booster.save_raw("json"))
+        files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json")
+        manifest = {
+            **self.manifest,
+            "format": FORMAT,
+            "model_id": self.model_id,
+            "features": self.spec.to_dict(),
+            "feature_names": self.spec.names,
+            "feature_types": self.spec.types,
+            "calibrator": self.calibrator.to_dict(),
+            "policy": self.policy.to_dict(),
+            "columns": {
+                c.name: c.model_dump(mode="json", by_alias=True, exclude_none=True) for c in self.contract.columns
+            },
+            "text": self.text.model_dump(mode="json"),
+            "sha256": {str(p.relative_to(folder)): file_hash(p) for p in files},
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> ChurnModel:
+        """Load a package folder, or the champion of a folder of packages.
+
+        Every file's sha256 is checked. Raises InputError where there is no model, ResourceError where a file
+        is missing or changed.
+        """
+        folder = Path(path)
+        if not (folder / "manifest.json").is_file():
+            folder = folder / champion_id(folder)
+        manifest = _read_manifest(folder)
+        for name, expected in manifest["sha256"].items():
+            if not (folder / name).is_file():
+                raise ResourceError(f"{name} is missing from the model package", where=str(folder), fix=RETRAIN)
+            if file_hash(folder / name) != expected:
+                raise ResourceError(f"{name} is not the file that was saved", where=str(folder), fix=RETRAIN)
+        booster = xgb.Booster(model_file=str(folder / "model.json"))
+        booster.set_param({"nthread": 1})
+        spec = FeatureSpec.from_dict(manifest["features"])
+        if booster.feature_names != spec.names or booster.feature_types != spec.types:
+            raise ResourceError("model.json and manifest.json name different features", where=str(folder), fix=RETRAIN)
+        return cls(
+            model_id=manifest["model_id"],
+            booster=booster,
+            spec=spec,
+            calibrator=Calibrator.from_dict(manifest["calibrator"]),
+            policy=Policy.from_dict(manifest["policy"]),
+            contract=Contract(tuple(Column(**{**c, "name": n}) for n, c in manifest["columns"].items())),
+            text=Text.model_validate(manifest["text"]),
+            manifest=manifest,
+        )
+
+
+RETRAIN = "restore the package from a backup, `churn-spark rollback`, or train again"
+NOT_A_RECORD = Problem("not_a_record", "the record is not a mapping of column names to values", ())
+
+
+def row_status(problems: Sequence[Problem]) -> tuple[str, str | None]:
+    """`score_status` and `status_detail` of a row with a usable key."""
+    return ("degraded", "; ".join(p.message for p in problems)) if problems else ("ok", None)
+
+
+def champion_id(models: Path) -> str:
+    """The id of the live model. Raises InputError where there is none yet."""
+    try:
+        pointer = json.loads((models / CHAMPION).read_text(encoding="utf-8"))
+        return str(pointer["model_id"])
+    except (OSError, ValueError, KeyError):
+        raise InputError(
+            "there is no champion model yet", where=str(models), fix="train one first: churn-spark train"
+        ) from None
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResourceError("there is no such model package", where=str(folder), fix=RETRAIN) from None
+    except ValueError:
+        raise ResourceError("manifest.json is not JSON", where=str(folder), fix=RETRAIN) from None
+    if manifest.get("format") != FORMAT:
+        raise ResourceError(
+            f"the package has format {manifest.get('format')}, this version reads {FORMAT}",
+            where=str(folder),
+            fix="train again, or use the version of churn-spark that wrote it",
+        )
+    return manifest  # type: ignore[no-any-return]
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain Python values, None for missing."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    return plain.to_dict("records")  # type: ignore[return-value]

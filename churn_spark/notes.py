@@ -1,0 +1,139 @@
+"""One note, from raw text to summary and vector: the same code in Spark workers and in a service.
+
+clean (normalise, cut, redact) -> summarise -> fold (to what the embedding model can tell apart) -> embed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from churn_spark import embedders, redaction, summarizers
+from churn_spark.arrow import Matrix
+from churn_spark.config import Text
+
+EMPTY = "empty"
+
+
+class Cleaned(NamedTuple):
+    """A note that may leave the house: redacted, at most `max_chars` long. `text` is None where blank."""
+
+    text: str | None
+    was_cut: bool
+    redactions: int
+
+
+class Prepared(NamedTuple):
+    """What a note became. `summary` is None where there is nothing to say."""
+
+    summary: str | None
+    status: str
+    redactions: int
+
+
+def clean(note: Any, text: Text) -> Cleaned:
+    """Normalise, cut and redact one raw note; anything that is not text counts as no note."""
+    if not isinstance(note, str) or redaction.is_blank(note):
+        return Cleaned(None, False, 0)
+    plain, was_cut = redaction.normalize(note, max_chars=text.max_chars)
+    found: Mapping[str, int] = {}
+    if text.redact:
+        plain, found = redaction.redact(plain)
+    return Cleaned(None if redaction.is_blank(plain) else plain, was_cut, sum(found.values()))
+
+
+def summarize(texts: Sequence[str], text: Text) -> list[summarizers.Summary]:
+    """Summarise cleaned texts by the configured provider; order kept."""
+    return summarizers.summarize(list(texts), text.summarizer)
+
+
+def prepare(notes: Sequence[Any], text: Text) -> tuple[list[Prepared], Matrix]:
+    """Raw notes -> what they became, and float32 vectors of shape (n, dimension), NaN rows where no text.
+
+    Each distinct text is summarised and embedded once.
+    """
+    cleaned = [clean(note, text) for note in notes]
+    distinct = list(dict.fromkeys(c.text for c in cleaned if c.text is not None))
+    summaries = dict(zip(distinct, summarize(distinct, text), strict=True))
+    prepared = [_prepared(c, summaries) for c in cleaned]
+    embedded = [fold(t, text) if t else None for t in _embedded_texts(cleaned, prepared, text)]
+    unique = list(dict.fromkeys(t for t in embedded if t is not None))
+    place = {t: i for i, t in enumerate(unique)}
+    embedder = load_embedder(text)
+    vectors = embedder.embed(unique).vectors if unique else np.empty((0, embedder.dimension), np.float32)
+    matrix = np.full((len(cleaned), embedder.dimension), np.nan, np.float32)
+    for row, key in enumerate(embedded):
+        if key is not None:
+            matrix[row] = vectors[place[key]]
+    return prepared, matrix
+
+
+def final_status(status: str, *, was_cut: bool) -> str:
+    """A note that was cut is `truncated`, unless it failed altogether."""
+    return "truncated" if was_cut and status in ("ok", "passthrough") else status
+
+
+def _prepared(cleaned: Cleaned, summaries: Mapping[str, summarizers.Summary]) -> Prepared:
+    if cleaned.text is None:
+        return Prepared(None, EMPTY, cleaned.redactions)
+    summary = summaries[cleaned.text]
+    status = final_status(summary.status, was_cut=cleaned.was_cut)
+    return Prepared(summary.text or None, status, cleaned.redactions)
+
+
+def _embedded_texts(
+    cleaned: Sequence[Cleaned], prepared: Sequence[Prepared], text: Text
+) -> list[str | None]:
+    if text.source == "note":
+        return [c.text for c in cleaned]
+    return [p.summary for p in prepared]
+
+
+# -- identities -----------------------------------------------------------------------------------------
+
+
+def fold(text: str, settings: Text) -> str:
+    """What the embedding model can tell apart; a model that minds capitals gets the text as it is."""
+    return redaction.fold(text) if is_uncased(settings) else " ".join(text.split())
+
+
+def is_uncased(settings: Text) -> bool:
+    return bool(embedding_identity(settings).get("uncased", False))
+
+
+def text_hash(text: str) -> str:
+    """The key of a text in the cache."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def summary_identity(text: Text) -> dict[str, Any]:
+    """All that a summary depends on besides the note."""
+    return {
+        "redaction": redaction.VERSION if text.redact else "off",
+        "max_chars": text.max_chars,
+        "summarizer": summarizers.identity(text.summarizer),
+    }
+
+
+def embedding_identity(text: Text) -> dict[str, Any]:
+    """All that a vector depends on besides the text: model and weights' hash, precision, window, pooling."""
+    return embedders.identity(**_embedder_settings(text))
+
+
+def load_embedder(text: Text) -> embedders.Embedder:
+    """The configured embedder, loaded once per process."""
+    return embedders.load_embedder(**_embedder_settings(text))
+
+
+def short(identity: Mapping[str, Any]) -> str:
+    """An identity as a short name for folders and logs."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _embedder_settings(text: Text) -> dict[str, Any]:
+    settings = text.embedder.model_dump(exclude={"remote"})
+    return settings

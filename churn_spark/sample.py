@@ -1,0 +1,284 @@
+"""A made-up customer table whose truth is known: who churns, and with which probability.
+
+Every row is a function of the seed and its row number alone. Customers are made in blocks of fixed row
+numbers, so that neither the size of the table nor its partitioning changes a single one of them. Churn
+depends on the table and on what a note is about; the wording of a note knows nothing of the outcome.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from churn_spark.sample_notes import TOPICS, write_note
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+Form = Literal["clean", "raw", "truth"]
+Floats = npt.NDArray[np.float64]
+Levels = npt.NDArray[np.int64]  # customers x topics: 0 not mentioned, 1 mild, 2 strong
+
+BLOCK = 1_000
+PANEL_START = dt.date(2024, 1, 1)
+DRIFT_MONTH = 6  # the first snapshot under the new behaviour, the middle of a panel of 12
+
+COLUMNS = ("customer_id", "age", "tenure", "spend_rate", "plan_type", "churn", "ticket_notes")
+PLANS = {  # plan: (share of customers, typical price)
+    "monthly": (0.42, 45.0), "annual": (0.24, 38.0), "prepaid": (0.14, 20.0), "family": (0.12, 75.0),
+    "business": (0.08, 140.0),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What moves the log-odds of churn. Topics: (mild, strong); a missing value moves nothing."""
+
+    intercept: float
+    new: float = 2.4  # of a customer's first day, fading with tenure
+    new_and_free: float = 0.8  # the same, on a plan without a term
+    fading_months: float = 14.0
+    age: float = -0.25  # for each 20 years above 45
+    spend: float = 0.7  # each e-fold of spending
+    plans: Mapping[str, float] = field(
+        default_factory=lambda: {"monthly": 0.5, "annual": -1.2, "prepaid": 0.7, "family": -0.8, "business": -1.0}
+    )
+    topics: Mapping[str, tuple[float, float]] = field(
+        default_factory=lambda: {
+            "billing dispute": (0.2, 1.3),
+            "outage": (0.2, 1.3),
+            "slow support": (0.2, 1.3),
+            "competitor offer": (0.8, 1.5),
+            "price increase": (0.2, 1.3),
+            "moving house": (0.0, 0.0),
+            "feature question": (-0.6, -0.6),
+            "praise": (-1.2, -1.2),
+            "upgrade interest": (-1.2, -1.2),
+            "account admin": (-0.4, -0.4),
+        }
+    )
+
+
+CROSS_SECTION = Effects(intercept=-2.2)
+BEFORE_DRIFT = replace(CROSS_SECTION, intercept=-4.0)
+AFTER_DRIFT = replace(BEFORE_DRIFT, new=0.8)
+
+# Rejected by the default contract, each for another reason. `{}` is the value that would have stood there.
+BAD_VALUES = (
+    ("age", "thirty"), ("spend_rate", "${}"), ("churn", "maybe"), ("customer_id", ""), ("age", "-5"),
+    ("tenure", "{} months"), ("spend_rate", "{}d"), ("age", "{}L"), ("churn", ""), ("customer_id", "   "),
+    ("tenure", "-1"), ("age", "999"), ("spend_rate", "Infinity"), ("churn", "2"), ("spend_rate", "-9.99"),
+)  # fmt: skip
+# Unusual spellings that the contract accepts.
+ODD_VALUES = (
+    ("age", " {} "), ("ticket_notes", "N/A"), ("age", "{}.0"), ("spend_rate", "NaN"), ("ticket_notes", "-"),
+    ("plan_type", "  "), ("spend_rate", "NULL"), ("age", "+{}"),
+)  # fmt: skip
+BAD_PER_BLOCK, ODD_PER_BLOCK = 8, 4
+
+
+# -- tables --------------------------------------------------------------------------------------------
+
+
+def customers(
+    first: int, count: int, *, seed: int, months: int | None = None, form: Form = "clean"
+) -> pd.DataFrame:
+    """Make the customers with row numbers `first` to `first + count - 1`.
+
+    Without `months` one row a customer: COLUMNS. With `months` a panel: one row a customer and month, with
+    `snapshot_date`; `churn` says whether the customer leaves within 30 days after it, and who has left has no
+    further rows; from snapshot DRIFT_MONTH on customers behave differently. `form` is `clean` (typed),
+    `raw` (all strings, about 1 % bad rows) or `truth` (the key and `true_probability`).
+    """
+    blocks = range(first // BLOCK, -(-(first + count) // BLOCK))
+    table = pd.concat([_block(seed, block, months, form) for block in blocks])
+    return table.loc[first : first + count - 1].reset_index(drop=True)
+
+
+def write_csv(path: Path, rows: int, *, seed: int, months: int | None = None, form: Form = "raw") -> None:
+    """Write `rows` customers into one CSV file (RFC 4180, UTF-8, header), without Spark."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for first in range(0, rows, BLOCK):
+            table = customers(first, min(BLOCK, rows - first), seed=seed, months=months, form=form)
+            table.to_csv(file, index=False, header=first == 0, lineterminator="\n")
+
+
+def sample_table(
+    spark: SparkSession, rows: int, *, seed: int, months: int | None = None, form: Form = "clean"
+) -> DataFrame:
+    """Make the table of `customers(0, rows, ...)` as a Spark job, 50,000 customers a partition."""
+    blocks = -(-rows // BLOCK)
+
+    def make(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            for first in batch["id"] * BLOCK:
+                yield customers(first, min(BLOCK, rows - first), seed=seed, months=months, form=form)
+
+    return spark.range(0, blocks, 1, -(-blocks // 50)).mapInPandas(make, schema=schema(months=months, form=form))
+
+
+def schema(*, months: int | None = None, form: Form = "clean") -> str:
+    """The DDL schema of a table."""
+    types = {"age": "bigint", "tenure": "bigint", "spend_rate": "double", "churn": "bigint",
+             "snapshot_date": "date", "true_probability": "double"}  # fmt: skip
+    typed = {} if form == "raw" else types
+    return ", ".join(f"{name} {typed.get(name, 'string')}" for name in _names(months, form))
+
+
+def _names(months: int | None, form: Form) -> list[str]:
+    key = ["customer_id"] if months is None else ["customer_id", "snapshot_date"]
+    return [*key, *(["true_probability"] if form == "truth" else COLUMNS[1:])]
+
+
+# -- one block -----------------------------------------------------------------------------------------
+
+
+def _block(seed: int, block: int, months: int | None, form: Form) -> pd.DataFrame:
+    """All rows of one block of customers, indexed by row number."""
+    people = _people(seed, block)
+    joined = people["joined"].to_numpy() if months else np.zeros(BLOCK)
+    staying = np.ones(BLOCK, dtype=bool)
+    snapshots = []
+    for month in range(months or 1):
+        snapshot = _snapshot(people, _uniforms(seed, block, 1 + month, 9), month, _effects(months, month))
+        present = staying & (joined <= month)
+        snapshots.append(snapshot[present])
+        staying &= ~(present & (snapshot["churn"].to_numpy() == 1))
+    table = pd.concat(snapshots).sort_index(kind="stable")
+    if form == "truth":
+        return table[_names(months, form)]
+    table["ticket_notes"] = [_note(*row) for row in zip(table["levels"], table["note_seed"], strict=True)]
+    table = table[_names(months, form)]
+    return _with_bad_rows(_as_strings(table), seed, block) if form == "raw" else table
+
+
+def _uniforms(seed: int, block: int, stream: int, count: int) -> Floats:
+    """`count` rows of BLOCK uniform numbers, counted from the seed, the block and the stream."""
+    generator = np.random.Philox(np.random.SeedSequence((seed, block, stream)))
+    return np.random.Generator(generator).random((count, BLOCK))
+
+
+def _people(seed: int, block: int) -> pd.DataFrame:
+    """What does not change from month to month, for a whole block."""
+    age, tenure, plan, spend, no_spend, no_plan, new, joined = _uniforms(seed, block, 0, 8)
+    number = np.arange(block * BLOCK, (block + 1) * BLOCK)
+    shares, prices = np.array(list(PLANS.values())).T
+    kind = np.searchsorted(np.cumsum(shares)[:-1], plan, side="right")
+    people = pd.DataFrame(
+        {
+            "customer_id": [f"C{n + 1:07d}" for n in number],
+            "age": 18 + 72 * age**1.6,
+            "tenure": np.minimum(22 * (-np.log1p(-tenure)) ** 1.3, 300),
+            "spend_rate": np.where(no_spend < 0.03, np.nan, prices[kind] * np.exp(0.2 * _logit(spend))),
+            "plan_type": np.where(no_plan < 0.02, None, np.array(list(PLANS), dtype=object)[kind]),
+            "joined": np.where(new < 0.45, 1 + np.floor(11 * joined), 0),
+        },
+        index=number,
+    )
+    return people
+
+
+def _snapshot(people: pd.DataFrame, uniforms: Floats, month: int, effects: Effects) -> pd.DataFrame:
+    """One month of a block, as if everybody were still there."""
+    spend, silent, main, second, other, strong_main, strong_second, note_seed, outcome = uniforms
+    joined = people["joined"].to_numpy()
+    tenure = np.where(joined > 0, month - joined, people["tenure"] + month) if month else people["tenure"]
+    levels = _levels(silent, main, second, other, strong_main, strong_second)
+    snapshot = people.assign(
+        age=np.floor(people["age"] + month / 12).astype(np.int64),
+        tenure=np.floor(tenure).astype(np.int64),
+        spend_rate=(people["spend_rate"] * np.exp(0.02 * _logit(spend))).round(2),
+        levels=list(levels),
+        note_seed=(note_seed * 2**53).astype(np.int64),
+    )
+    probability = 1 / (1 + np.exp(-_log_odds(snapshot, levels, effects)))
+    date = dt.date(PANEL_START.year + month // 12, 1 + month % 12, 1)
+    return snapshot.assign(
+        snapshot_date=date, true_probability=probability, churn=(outcome < probability).astype(np.int64)
+    )
+
+
+def _levels(
+    silent: Floats, main: Floats, second: Floats, other: Floats, strong_main: Floats, strong_second: Floats
+) -> Levels:
+    """What notes are about: nothing (no note), one topic, or two. Drawn without looking at anything else."""
+    levels = np.zeros((BLOCK, len(TOPICS)), dtype=np.int64)
+    row = np.arange(BLOCK)
+    first = np.floor(main * len(TOPICS)).astype(np.int64)
+    levels[row, first] = 1 + (strong_main < 0.5)
+    also = (first + 1 + np.floor(other * (len(TOPICS) - 1)).astype(np.int64)) % len(TOPICS)
+    two = second < 0.2
+    levels[row[two], also[two]] = 1 + (strong_second[two] < 0.5)
+    levels[silent < 0.2] = 0
+    return levels
+
+
+def _log_odds(table: pd.DataFrame, levels: Levels, effects: Effects) -> Floats:
+    plan = table["plan_type"]
+    free = plan.isin(["monthly", "prepaid"]).to_numpy()
+    fading = np.exp(-table["tenure"].to_numpy() / effects.fading_months)
+    spend = np.nan_to_num(np.log(table["spend_rate"].to_numpy() / 45))
+    topics = np.array([(0.0, *effects.topics[topic.name]) for topic in TOPICS])
+    return (  # type: ignore[no-any-return]
+        effects.intercept
+        + (effects.new + effects.new_and_free * free) * fading
+        + effects.age * (table["age"].to_numpy() - 45) / 20
+        + effects.spend * spend
+        + plan.map(effects.plans).fillna(0.0).to_numpy(dtype=float)
+        + topics[np.arange(len(TOPICS)), levels].sum(axis=1)
+    )
+
+
+def _effects(months: int | None, month: int) -> Effects:
+    if months is None:
+        return CROSS_SECTION
+    return BEFORE_DRIFT if month < DRIFT_MONTH else AFTER_DRIFT
+
+
+def _note(levels: npt.NDArray[np.int64], seed: int) -> str | None:
+    topics = [(topic, level == 2) for topic, level in enumerate(levels.tolist()) if level]
+    return write_note(topics, seed) if topics else None
+
+
+def _logit(uniform: Floats) -> Floats:
+    return np.log(uniform + 1e-12) - np.log1p(1e-12 - uniform)
+
+
+# -- bad rows ------------------------------------------------------------------------------------------
+
+
+def _as_strings(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as a CSV file shows it: a missing value is the empty string."""
+    spend = table["spend_rate"].map("{:.2f}".format, na_action="ignore")
+    return table.assign(spend_rate=spend).astype(object).fillna("").astype(str)
+
+
+def _with_bad_rows(table: pd.DataFrame, seed: int, block: int) -> pd.DataFrame:
+    """Spoil about 1 % of the rows, and spell some others in unusual ways.
+
+    Only every other row is touched, so that the row before, which two of them repeat, is always good.
+    """
+    turn = _uniforms(seed, block, -1 % 2**32, 1)[0]
+    spots = 2 * np.argsort(turn[: len(table) // 2]) + 1
+    values = table.to_numpy(dtype=object)
+    column = {name: k for k, name in enumerate(table.columns)}
+    key = len(table.columns) - len(COLUMNS) + 1
+
+    def spell(row: int, name: str, spelling: str) -> None:
+        values[row, column[name]] = spelling.format(values[row, column[name]])
+
+    twin, conflict, *others = spots[: 2 + BAD_PER_BLOCK + ODD_PER_BLOCK].tolist()
+    values[twin] = values[twin - 1]  # an identical duplicate
+    values[conflict, :key] = values[conflict - 1, :key]  # the same key with other values
+    for k, row in enumerate(others[:BAD_PER_BLOCK]):
+        spell(row, *BAD_VALUES[(block * BAD_PER_BLOCK + k) % len(BAD_VALUES)])
+    for k, row in enumerate(others[BAD_PER_BLOCK:]):
+        spell(row, *ODD_VALUES[(block * ODD_PER_BLOCK + k) % len(ODD_VALUES)])
+    return pd.DataFrame(values, columns=table.columns, index=table.index)
