@@ -416,7 +416,6 @@ def _thinned(counts: Counts) -> Counts:
     above = counts.cumulative()
     goals = np.linspace(0, above.customers[-1], CURVE_POINTS - 1)
     shown = np.unique(np.searchsorted(above.customers, goals).clip(max=len(counts.score) - 1))
-
     return above.each(lambda column: np.r_[0.0, column[shown]])
 
 

@@ -1,0 +1,289 @@
+"""The command line: arguments in, exit code out. `main` never ends the process; only `console` does."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from churn_spark import __version__
+from churn_spark.errors import ChurnError, ConfigError
+
+log = logging.getLogger("churn_spark")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; the last words go to standard output or error."""
+    arguments = [_dashes(a) for a in (sys.argv[1:] if argv is None else argv)]
+    try:
+        options = _parser().parse_args(arguments)
+        _set_up_logging(options)
+        return int(options.command(options, arguments))
+    except ChurnError as problem:
+        return _fail(problem.lines(), problem.exit_code)
+    except SystemExit as end:  # argparse's --help and --version
+        return int(end.code or 0)
+    except KeyboardInterrupt:
+        return _fail(["error: interrupted", "next: run the same command again; finished work is kept"], 1)
+
+
+def console() -> NoReturn:
+    """The console script."""
+    sys.exit(main())
+
+
+# -- jobs -----------------------------------------------------------------------------------------------
+
+
+def _job(name: str) -> Callable[[argparse.Namespace, Sequence[str]], int]:
+    def command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+        config = _config(options)
+        from churn_spark import pipeline
+        from churn_spark.run import Run
+
+        run = Run(name, config, argv=arguments, limit=options.limit, dry=options.dry_run)
+        started = time.monotonic()
+        try:
+            if name == "score":
+                pipeline.score(run, score_date=options.score_date, model_name=options.model)
+            else:
+                getattr(pipeline, name)(run)
+            if not run.dry:
+                pipeline.publish_run(run, round(time.monotonic() - started, 2))
+        except BaseException as problem:
+            known = _known(problem)
+            code = run.finish(known)
+            details = [] if run.dry else [f"details: {run.folder}/error.txt"]
+            if options.verbose:
+                log.error("the whole of it:", exc_info=problem)
+            if isinstance(known, ChurnError):
+                return _fail(known.lines(), code)
+            if isinstance(problem, KeyboardInterrupt):
+                raise
+            return _fail([f"error: {type(problem).__name__}, which was not foreseen", *details], code)
+        run.finish()
+        _say(_summary(run))
+        return 0
+
+    return command
+
+
+def _known(problem: BaseException) -> BaseException:
+    """Errors that Spark has wrapped, unwrapped; others as they are."""
+    if isinstance(problem, ChurnError) or not isinstance(problem, Exception):
+        return problem
+    from churn_spark.failures import explain
+
+    return explain(problem) or problem
+
+
+def _summary(run: Any) -> list[str]:
+    lines = []
+    for step in run.steps:
+        facts = " · ".join(f"{k} {_shown(v)}" for k, v in step.items() if k not in ("step", "seconds"))
+        lines.append(f"{step['step']:<9} {step['seconds']:7.1f} s  {facts}")
+    where = "nothing was written (dry run)" if run.dry else f"run record: {run.folder}/run.json"
+    return [*lines, where, f"next: {_next(run)}"]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _next(run: Any) -> str:
+    output = run.config.output
+    if run.dry:
+        return f"churn-spark {run.job}, without --dry-run"
+    if run.job == "score":
+        return f"query the table, e.g. SELECT * FROM parquet.`{output}/churn_scores` ORDER BY risk_rank LIMIT 20"
+    if run.job == "train":
+        return f"open the report, then: churn-spark score --raw {run.config.raw} --output {output}"
+    return f"churn-spark train --raw {run.config.raw} --output {output}"
+
+
+# -- other commands -------------------------------------------------------------------------------------
+
+
+def _config_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from churn_spark.config import build_config, json_schema, merge_layers
+
+    if options.what == "schema":
+        _say([json.dumps(json_schema(), indent=2)])
+        return 0
+    merged, origin = merge_layers(options.config, settings=options.set, options=_named(options))
+    build_config(merged, origin)
+    _say([f"{key}: {json.dumps(_at(merged, key))}  # {source}" for key, source in sorted(origin.items())])
+    return 0
+
+
+def _at(tree: Any, key: str) -> Any:
+    for part in key.split("."):
+        tree = tree[part]
+    return tree
+
+
+def _rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    config = _config(options)
+    from churn_spark.promotion import rollback
+    from churn_spark.run import lock
+
+    now = dt.datetime.now(dt.UTC)
+    with lock(config.folder, "train", "rollback"):
+        model_id = rollback(config.models_path, at=now, run_id="rollback")
+    _say([f"champion is {model_id} again", f"next: churn-spark score --raw {config.raw} --output {config.output}"])
+    return 0
+
+
+def _doctor(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from churn_spark.doctor import checks
+
+    results = checks()
+    _say([f"{'ok  ' if c.ok else 'FAIL'} {c.name:<10} {c.found}" + ("" if c.ok else f" -> {c.cure}") for c in results])
+    return 0 if all(c.ok for c in results) else 23
+
+
+def _sample(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from churn_spark.sample import write_sample
+
+    written = write_sample(
+        options.output_path, rows=options.rows, seed=options.seed, file_format=options.format,
+        months=options.panel, truth=options.truth,
+    )  # fmt: skip
+    _say([f"wrote {path}" for path in written])
+    return 0
+
+
+# -- arguments ------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message, fix=f"see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="churn-spark", description="Predict customer churn from tables and free text.")
+    parser.add_argument("--version", action="version", version=f"churn-spark {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    for name, text in (
+        ("prepare", "validate the raw table and fill the text cache"),
+        ("train", "raw table -> model package, metrics and report"),
+        ("score", "raw snapshot -> churn_scores of one date"),
+    ):
+        job = _add(commands, name, text, _job(name))
+        _add_common(job)
+        job.add_argument("--limit", type=_positive, metavar="N", help="first N customers by hash of the key")
+        job.add_argument("--dry-run", action="store_true", help="say what would be done and what text would cost")
+        job.add_argument("--model", default="champion", metavar="NAME", help="champion, challenger or a model_id")
+        job.add_argument(
+            "--score-date", type=_date, default=dt.datetime.now(dt.UTC).date(), metavar="YYYY-MM-DD",
+            help="the as-of day of a scoring run (default: today, UTC)",
+        )  # fmt: skip
+    config = _add(commands, "config", "show the merged settings, or their JSON Schema", _config_command)
+    config.add_argument("what", choices=["show", "schema"])
+    _add_common(config)
+    _add_common(_add(commands, "rollback", "make the previous champion champion again", _rollback))
+    _add_logging(_add(commands, "doctor", "check Java, packages, model files, memory and disk", _doctor))
+    sample = _add(commands, "sample", "generate a sample customer table", _sample)
+    sample.add_argument("--rows", type=_positive, default=5000)
+    sample.add_argument("--seed", type=int, default=42)
+    sample.add_argument("--output", dest="output_path", required=True, metavar="PATH")
+    sample.add_argument("--format", choices=["csv", "parquet"], default="csv")
+    sample.add_argument("--panel", type=_positive, metavar="MONTHS", help="monthly snapshots of each customer")
+    sample.add_argument("--truth", action="store_true", help="also write the true probability of every row")
+    _add_logging(sample)
+    return parser
+
+
+def _add(commands: Any, name: str, text: str, command: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--version", action="version", version=f"churn-spark {__version__}")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", action="append", default=[], metavar="PATH", help="YAML layer; repeatable")
+    parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="one setting; repeatable")
+    parser.add_argument("--raw", metavar="PATH_OR_TABLE", help="input file, folder, glob or table")
+    parser.add_argument("--output", metavar="PATH_OR_SCHEMA", help="where the tables go")
+    parser.add_argument("--models", metavar="PATH", help="model packages (default <output>/models)")
+    _add_logging(parser)
+
+
+def _add_logging(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log-format", choices=["text", "json"], default="text")
+    parser.add_argument("-v", "--verbose", action="store_true", help="debug messages and whole stack traces")
+    parser.add_argument("-q", "--quiet", action="store_true", help="warnings and the result only")
+
+
+def _dashes(argument: str) -> str:
+    """Accept --score_date for --score-date: schedulers pass it so."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _date(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a date YYYY-MM-DD") from None
+
+
+def _named(options: argparse.Namespace) -> dict[str, Any]:
+    found = {key: getattr(options, key) for key in ("raw", "output", "models")}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _config(options: argparse.Namespace) -> Any:
+    from churn_spark.config import load_config
+
+    for value in [*options.config, *options.set, getattr(options, "model", "")]:
+        if "{{" in value:
+            raise ConfigError("a value holds an unresolved {{ }} placeholder", fix="pass the resolved value")
+    return load_config(options.config, settings=options.set, options=_named(options))
+
+
+# -- words ----------------------------------------------------------------------------------------------
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time_ = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
+        line = {"time": time_, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        return json.dumps(line)
+
+
+def _set_up_logging(options: argparse.Namespace) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        _JsonLines() if options.log_format == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+    )
+    log.handlers = [handler]
+    log.propagate = False
+    log.setLevel(logging.DEBUG if options.verbose else logging.WARNING if options.quiet else logging.INFO)
+
+
+def _say(lines: Sequence[str]) -> None:
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _fail(lines: Sequence[str], code: int) -> int:
+    sys.stderr.write("\n".join(lines[:3]) + "\n")
+    sys.stderr.flush()
+    return code

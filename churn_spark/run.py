@@ -1,0 +1,188 @@
+"""One run of a job: its id, folder, lock, steps and record."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import os
+import platform
+import secrets
+import shutil
+import socket
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from churn_spark import __version__, storage
+from churn_spark.config import Config
+from churn_spark.errors import ChurnError, LockedError
+from churn_spark.session import get_session
+from churn_spark.tables import Tables
+
+log = logging.getLogger(__name__)
+
+VERSIONS = ("pyspark", "xgboost", "pandas", "pyarrow", "numpy", "torch", "sentence-transformers", "scikit-learn")
+STALE_HOURS = 24
+
+
+class Run:
+    """What every job needs to know of its own run, and the record it leaves in `run.json`."""
+
+    def __init__(
+        self, job: str, config: Config, *, argv: Sequence[str] = (), limit: int | None = None, dry: bool = False
+    ) -> None:
+        self.job, self.config, self.limit, self.dry = job, config, limit, dry
+        self.started_at = dt.datetime.now(dt.UTC)
+        self.run_id = f"{self.started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self._clock = time.monotonic()
+        self._spark: SparkSession | None = None
+        base = tempfile.mkdtemp(prefix="churn_spark-") if dry else storage.join(config.folder, "_runs")
+        self.folder = storage.join(base, self.run_id)
+        self.steps: list[dict[str, Any]] = []
+        self.record: dict[str, Any] = {
+            "run_id": self.run_id,
+            "job": job,
+            "status": "running",
+            "reason": None,
+            "exit_code": None,
+            "started_at": self.started_at.isoformat(),
+            "finished_at": None,
+            "argv": list(argv),
+            "config": config.model_dump(mode="json", by_alias=True),
+            "config_hash": config.fingerprint(),
+            "code_version": __version__,
+            "versions": {"python": platform.python_version(), **{n: _version(n) for n in VERSIONS}},
+            "input": config.raw,
+            "rows": {"in": 0, "valid": 0, "rejected": 0, "duplicates": 0, "scored": 0},
+            "text": {},
+            "seconds": {},
+            "model_id": None,
+            "metrics": {},
+        }
+
+    @property
+    def work(self) -> str:
+        """The run's scratch folder, removed when the run ends."""
+        return storage.join(self.folder, "work")
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session, started when first needed."""
+        if self._spark is None:
+            settings = self.config.spark
+            with self.step("spark"):
+                self._spark = get_session(settings.app_name, conf=settings.conf)
+        return self._spark
+
+    @property
+    def tables(self) -> Tables:
+        return Tables(self.config.output, self.work, self.run_id)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[dict[str, Any]]:
+        """Time a step and log one line when it is done; the body adds what to report to the dict."""
+        facts: dict[str, Any] = {}
+        started = time.monotonic()
+        yield facts
+        seconds = round(time.monotonic() - started, 2)
+        self.record["seconds"][name] = seconds
+        self.steps.append({"step": name, "seconds": seconds, **facts})
+        log.info("step=%s %s seconds=%.1f", name, " ".join(f"{k}={v}" for k, v in facts.items()), seconds)
+
+    def finish(self, problem: BaseException | None = None) -> int:
+        """Write `run.json` (and `error.txt`), remove the scratch folder; return the exit code."""
+        code = 0 if problem is None else exit_code(problem)
+        finished = dt.datetime.now(dt.UTC)
+        self.record |= {
+            "status": "failed" if code else "succeeded",
+            "reason": str(problem) if isinstance(problem, ChurnError) else type(problem).__name__ if problem else None,
+            "exit_code": code,
+            "finished_at": finished.isoformat(),
+        }
+        self.record["seconds"]["total"] = round(time.monotonic() - self._clock, 2)
+        if self.dry:
+            shutil.rmtree(storage.local(self.folder).parent, ignore_errors=True)
+            return code
+        storage.remove(self.work)
+        storage.write_json(storage.join(self.folder, "run.json"), self.record)
+        if problem is not None:
+            text = "".join(traceback.format_exception(problem))
+            storage.write_text(storage.join(self.folder, "error.txt"), text)
+        return code
+
+
+def exit_code(problem: BaseException) -> int:
+    return problem.exit_code if isinstance(problem, ChurnError) else 1
+
+
+@contextmanager
+def lock(folder: str, job: str, run_id: str) -> Iterator[None]:
+    """Hold the one lock of a job and output folder. Raises LockedError while another run holds it.
+
+    A lock whose process is gone (same host), or that is older than a day, is stale and taken over. On object
+    stores there is no exclusive create: there the scheduler must not start two runs at once.
+    """
+    path = storage.join(folder, "_runs", f"{job}.lock")
+    if not storage.is_local(path):
+        yield
+        return
+    place = storage.local(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    mine = {"run_id": run_id, "pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
+    try:
+        _create(place, mine)
+    except FileExistsError:
+        holder = _holder(place)
+        if holder and not _is_stale(holder):
+            raise LockedError(
+                f"run {holder.get('run_id')} holds the {job} lock",
+                where=path,
+                fix="wait for it to end; if it is gone for certain, delete the file",
+            ) from None
+        place.unlink(missing_ok=True)
+        _create(place, mine)
+    try:
+        yield
+    finally:
+        if (_holder(place) or {}).get("run_id") == run_id:
+            place.unlink(missing_ok=True)
+
+
+def _create(place: Any, content: Mapping[str, Any]) -> None:
+    with place.open("x", encoding="utf-8") as file:
+        json.dump(content, file)
+
+
+def _holder(place: Any) -> dict[str, Any] | None:
+    try:
+        return json.loads(place.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    except (OSError, ValueError):
+        return None
+
+
+def _is_stale(holder: Mapping[str, Any]) -> bool:
+    if time.time() - float(holder.get("time", 0)) > STALE_HOURS * 3600:
+        return True
+    if holder.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, KeyError, ValueError):
+        return False
+    return False
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,33 @@
+"""One Spark session for all tests; those that use it are marked `spark`, so that `-m "not spark"` is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.spark)
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    from churn_spark.session import get_session
+
+    folder: Path = tmp_path_factory.mktemp("spark")
+    session = get_session(
+        "churn_spark tests",
+        conf={
+            "spark.master": "local[2]",
+            "spark.sql.shuffle.partitions": "2",
+            "spark.sql.warehouse.dir": str(folder / "warehouse"),
+            "spark.local.dir": str(folder / "local"),
+            "spark.sql.catalogImplementation": "in-memory",
+        },
+    )
+    yield session
+    session.stop()

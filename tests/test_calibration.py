@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from churn_spark.calibration import (
+    IDENTITY,
+    MIN_ISOTONIC,
+    MIN_PLATT,
+    Calibrator,
+    correct_base_rate,
+    fit_calibrator,
+)
+from churn_spark.errors import ResourceError
+
+DISTORTIONS = {
+    "overconfident": lambda z: 1.8 * z + 0.7,
+    "saturating": lambda z: 3 * np.tanh(z / 2),
+    "reweighted": lambda z: z + 2.0,
+    "kinked": lambda z: np.where(z > -1.5, 2 * z + 1.5, 0.7 * z - 0.45),
+}
+
+
+def simulate(positives: int, seed: int = 0):
+    """True log-odds and labels with about so many churners."""
+    rng = np.random.default_rng(seed)
+    log_odds = rng.normal(-2, 1.5, round(positives / 0.196))
+    return log_odds, (rng.random(len(log_odds)) < expit(log_odds)).astype(float)
+
+
+@pytest.mark.parametrize("positives", [200, 2000])
+@pytest.mark.parametrize("distortion", DISTORTIONS)
+def test_fit_calibrator_comes_within_5_percent_of_the_bayes_optimal_brier(distortion, positives):
+    margin = DISTORTIONS[distortion]
+    for seed in range(3):
+        log_odds, label = simulate(positives, seed)
+        calibrator = fit_calibrator(label, margin(log_odds))
+        fresh, _ = simulate(4000, seed + 100)
+        truth = expit(fresh)
+        # E (y - p)^2 = truth (1 - truth) + (p - truth)^2
+        excess = np.mean((calibrator.apply(margin(fresh)) - truth) ** 2)
+        assert excess <= 0.05 * np.mean(truth * (1 - truth))
+
+
+def test_identity_misses_the_bayes_optimal_brier_where_the_booster_is_off():
+    log_odds, _ = simulate(4000)
+    truth = expit(log_odds)
+    excess = np.mean((IDENTITY.apply(DISTORTIONS["reweighted"](log_odds)) - truth) ** 2)
+    assert excess > 0.05 * np.mean(truth * (1 - truth))
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "kind"),
+    [
+        (MIN_PLATT - 1, 5000, "identity"),
+        (MIN_PLATT, 5000, "platt"),
+        (MIN_ISOTONIC - 1, 5000, "platt"),
+        (MIN_ISOTONIC, 5000, "isotonic"),
+        (5000, MIN_ISOTONIC - 1, "platt"),
+        (0, 5000, "identity"),
+        (5000, 0, "identity"),
+    ],
+)
+def test_fit_calibrator_chooses_by_the_rarer_class(positives, negatives, kind):
+    label = np.r_[np.ones(positives), np.zeros(negatives)]
+    margin = np.random.default_rng(0).normal(label, 1)
+    assert fit_calibrator(label, margin).kind == kind
+
+
+def test_fit_calibrator_platt_is_logistic_regression_on_smoothed_targets():
+    log_odds, label = simulate(300)
+    margin = 2 * log_odds + 1
+    # Platt's target of a churner is (N+ + 1)/(N+ + 2): the same as a share of its weight labelled 0.
+    positives, negatives = label.sum(), len(label) - label.sum()
+    target = np.where(label == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    model = LogisticRegression(C=math.inf, tol=1e-10, max_iter=1000).fit(
+        np.r_[margin, margin][:, None],
+        np.r_[np.ones(len(label)), np.zeros(len(label))],
+        sample_weight=np.r_[target, 1 - target],
+    )
+    calibrator = fit_calibrator(label, margin)
+    assert calibrator.y[0] == pytest.approx(model.intercept_[0], abs=1e-4)
+    assert calibrator.y[1] - calibrator.y[0] == pytest.approx(model.coef_[0, 0], abs=1e-4)
+
+
+def test_fit_calibrator_isotonic_passes_through_the_block_rates():
+    # Three scores of 1,000 customers, of whom 100, 400 and 700 churn: no two blocks are pooled.
+    margin = np.repeat([-1.0, 0.0, 1.0], 1000)
+    label = np.concatenate([np.arange(1000) < churned for churned in (100, 400, 700)])
+    calibrator = fit_calibrator(label, margin)
+    assert calibrator.apply([-1.0, 0.0, 1.0]) == pytest.approx([0.1, 0.4, 0.7])
+    halfway = expit((logit(0.1) + logit(0.4)) / 2)
+    assert calibrator.apply([-0.5]) == pytest.approx([halfway])
+
+
+def test_fit_calibrator_isotonic_pools_scores_that_run_the_wrong_way():
+    # 400 and 200 of 1,000 are out of order: together 600 of 2,000 at their mean margin of 0.5.
+    margin = np.repeat([0.0, 1.0, 2.0], 1000)
+    label = np.concatenate([np.arange(1000) < churned for churned in (400, 200, 700)])
+    assert fit_calibrator(label, margin).apply([0.5, 2.0]) == pytest.approx([0.3, 0.7])
+
+
+@pytest.mark.parametrize("positives", [100, 2000])
+def test_fit_calibrator_keeps_the_ranking(positives):
+    log_odds, label = simulate(positives)
+    probability = fit_calibrator(label, log_odds).apply(log_odds)
+    assert roc_auc_score(label, probability) == roc_auc_score(label, log_odds)
+
+
+@pytest.mark.parametrize("rows", [40, 3000])
+def test_fit_calibrator_never_reaches_0_or_1_on_separable_scores(rows):
+    label = np.arange(2 * rows) < rows
+    calibrator = fit_calibrator(label, np.where(label, 5.0, -5.0))
+    probability = calibrator.apply([-1e6, -5.0, 5.0, 1e6])
+    assert (probability > 0).all()
+    assert (probability < 1).all()
+
+
+def test_fit_calibrator_never_reverses_a_score_that_is_worse_than_chance():
+    log_odds, label = simulate(100)
+    probability = fit_calibrator(label, -log_odds).apply([-2.0, 0.0, 2.0])
+    assert (np.diff(probability) > 0).all()
+    assert probability == pytest.approx([label.mean()] * 3, abs=0.01)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.floats(-50, 50), min_size=2, max_size=8, unique=True),
+    st.lists(st.floats(-50, 50), min_size=2, max_size=8, unique=True),
+    st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20),
+)
+def test_calibrator_apply_is_monotone_and_strictly_inside_0_1(x, y, margins):
+    size = min(len(x), len(y))
+    calibrator = Calibrator("isotonic", tuple(sorted(x)[:size]), tuple(sorted(y)[:size]))
+    probability = calibrator.apply(sorted(margins))
+    assert ((probability > 0) & (probability < 1)).all()
+    assert all(low <= high + 1e-12 for low, high in pairwise(probability))
+
+
+def test_calibrator_apply_leaves_a_missing_margin_missing():
+    assert np.isnan(IDENTITY.apply([math.nan, 0.0])).tolist() == [True, False]
+
+
+def test_calibrator_apply_identity_is_the_sigmoid_of_float32_margins():
+    margin = np.array([-3.0, 0.0, 0.1], dtype=np.float32)
+    probability = IDENTITY.apply(margin)
+    assert probability.dtype == np.float64
+    assert probability == pytest.approx(expit(margin.astype(np.float64)), abs=1e-15)
+
+
+def test_calibrator_from_dict_restores_it_exactly_through_json():
+    log_odds, label = simulate(1500)
+    calibrator = fit_calibrator(label, log_odds)
+    assert calibrator.kind == "isotonic"
+    assert Calibrator.from_dict(json.loads(json.dumps(calibrator.to_dict()))) == calibrator
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"kind": "platt", "x": [0, 1]},
+        {"kind": "spline", "x": [0, 1], "y": [0, 1]},
+        {"kind": "platt", "x": [0, 1], "y": [0]},
+        {"kind": "platt", "x": [0], "y": [0]},
+        {"kind": "platt", "x": [0, 1], "y": [1, 0]},
+        {"kind": "platt", "x": [1, 1], "y": [0, 1]},
+        {"kind": "platt", "x": [0, 1], "y": [0, math.inf]},
+        {"kind": "platt", "x": [0, 1], "y": [0, "much"]},
+    ],
+)
+def test_calibrator_from_dict_refuses_what_is_not_a_calibrator(values):
+    with pytest.raises(ResourceError, match="calibrator"):
+        Calibrator.from_dict(values)
+
+
+def test_correct_base_rate_scales_the_odds():
+    # p = 0.5 is odds 1; base rate 0.2 -> 0.5 is prior odds 1/4 -> 1, a factor 4: odds 4 = 0.8.
+    assert correct_base_rate([0.5], trained=0.2, target=0.5) == pytest.approx([0.8])
+
+
+def test_correct_base_rate_brings_the_mean_to_the_target():
+    # Classes look alike in both populations: scores N(0, 1) for stayers and N(1, 1) for churners.
+    rng = np.random.default_rng(0)
+    label = rng.random(40_000) < 0.4
+    score = rng.normal(label, 1)
+    trained = expit(score - 0.5 + logit(0.1))  # exact posterior at a base rate of 0.1
+    assert trained.mean() == pytest.approx(0.15, abs=0.03)
+    assert correct_base_rate(trained, trained=0.1, target=0.4).mean() == pytest.approx(0.4, abs=0.01)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(0.001, 0.999), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_correct_base_rate_is_undone_by_its_reverse(probability, a, b):
+    there = correct_base_rate([probability], trained=a, target=b)
+    assert correct_base_rate(there, trained=b, target=a) == pytest.approx([probability])
