@@ -100,7 +100,7 @@ def correct_base_rate(probability: ArrayLike, *, trained: float, target: float) 
     """Move probabilities from the base rate of training to that of another population.
 
     Assumes that churners, and stayers, look alike in both populations and only their shares differ: the
-    odds are scaled by the ratio of the prior odds (Saerens, Latinne & Decaestecker 2002, eq. 2.4).
+    odds are scaled by the ratio of the prior odds (Saerens, Latinne & Decaestecker 2002).
     """
     shift = logit(target) - logit(trained)
     return expit(np.clip(logit(np.asarray(probability, np.float64)) + shift, -LIMIT, LIMIT))  # type: ignore[no-any-return]

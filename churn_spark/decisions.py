@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import blake2b
 from typing import Any, NoReturn
 
@@ -76,7 +76,8 @@ class Policy:
     def from_dict(cls, values: Mapping[str, Any]) -> Policy:
         """Rebuild a policy; ResourceError when keys are missing or unknown."""
         try:
-            return cls(**{**values, "bands": tuple(values["bands"])})
+            every_field = {field.name: values[field.name] for field in fields(cls)}  # nothing may be missing
+            return cls(**{**values, **every_field, "bands": tuple(values["bands"])})
         except (KeyError, TypeError):
             raise ResourceError(
                 "the decision policy has missing or unknown entries",
@@ -158,7 +159,7 @@ def expected_maximum_profit(
 ) -> tuple[Floats, Floats]:
     """Return the maximum profit and share averaged over an uncertain accept_rate (EMPC).
 
-    accept_rate follows a beta distribution whose mean is the policy's (Verbraken et al. 2013, eq. 15).
+    accept_rate follows a beta distribution whose mean is the policy's (Verbraken et al. 2013).
     """
     mean = min(max(policy.accept_rate, 0.01), 0.99)
     nodes, weights = roots_jacobi(BETA_NODES, BETA_ROWS * (1 - mean) - 1, BETA_ROWS * mean - 1)

@@ -63,12 +63,10 @@ def prepare(notes: Sequence[Any], text: Text) -> tuple[list[Prepared], Matrix]:
     embedded = [fold(t, text) if t else None for t in _embedded_texts(cleaned, prepared, text)]
     unique = list(dict.fromkeys(t for t in embedded if t is not None))
     place = {t: i for i, t in enumerate(unique)}
-    embedder = load_embedder(text)
-    vectors = embedder.embed(unique).vectors if unique else np.empty((0, embedder.dimension), np.float32)
-    matrix = np.full((len(cleaned), embedder.dimension), np.nan, np.float32)
-    for row, key in enumerate(embedded):
-        if key is not None:
-            matrix[row] = vectors[place[key]]
+    matrix = np.full((len(cleaned), load_dimension(text)), np.nan, np.float32)
+    if unique:
+        found = np.array([place[t] for t in embedded if t is not None])
+        matrix[[t is not None for t in embedded]] = embed(unique, text).vectors[found]
     return prepared, matrix
 
 
@@ -93,40 +91,73 @@ def _embedded_texts(
     return [p.summary for p in prepared]
 
 
-# -- identities -----------------------------------------------------------------------------------------
+# -- embedding ------------------------------------------------------------------------------------------
+
+UNCASED = ("all-MiniLM-L6-v2",)
+
+
+class Vectors(NamedTuple):
+    """One float32 row per text, and per text the tokens run, with padding, and the windows."""
+
+    vectors: Matrix
+    tokens: list[int]
+    padded_tokens: list[int]
+    chunks: list[int]
+
+
+def embed(texts: Sequence[str], text: Text) -> Vectors:
+    """Embed texts, folded to what the model can tell apart; order kept."""
+    embedded = load_embedder(text).embed([fold(t, text) for t in texts])
+    return Vectors(
+        embedded.vectors, embedded.tokens.tolist(), embedded.padded_tokens.tolist(), embedded.n_chunks.tolist()
+    )
 
 
 def fold(text: str, settings: Text) -> str:
     """What the embedding model can tell apart; a model that minds capitals gets the text as it is."""
-    return redaction.fold(text) if is_uncased(settings) else " ".join(text.split())
+    return redaction.fold(text) if settings.embedder.model in UNCASED else text
 
 
-def is_uncased(settings: Text) -> bool:
-    return bool(embedding_identity(settings).get("uncased", False))
+def folded_hash(text: str, settings: Text) -> str:
+    """The cache key of a text's vector."""
+    return text_hash(fold(text, settings))
 
 
 def text_hash(text: str) -> str:
-    """The key of a text in the cache."""
+    """The cache key of a text's summary."""
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-
-
-def summary_identity(text: Text) -> dict[str, Any]:
-    """All that a summary depends on besides the note."""
-    return {
-        "redaction": redaction.VERSION if text.redact else "off",
-        "max_chars": text.max_chars,
-        "summarizer": summarizers.identity(text.summarizer),
-    }
-
-
-def embedding_identity(text: Text) -> dict[str, Any]:
-    """All that a vector depends on besides the text: model and weights' hash, precision, window, pooling."""
-    return embedders.identity(**_embedder_settings(text))
 
 
 def load_embedder(text: Text) -> embedders.Embedder:
     """The configured embedder, loaded once per process."""
     return embedders.load_embedder(**_embedder_settings(text))
+
+
+def load_dimension(text: Text) -> int:
+    """The length of the vectors."""
+    return load_embedder(text).dimension
+
+
+# -- identities -----------------------------------------------------------------------------------------
+
+
+def cleaning_identity(text: Text) -> dict[str, Any]:
+    """All that the hashes of a cleaned note depend on."""
+    return {
+        "redaction": redaction.VERSION if text.redact else "off",
+        "max_chars": text.max_chars,
+        "folding": "uncased" if text.embedder.model in UNCASED else "exact",
+    }
+
+
+def summary_identity(text: Text) -> dict[str, Any]:
+    """All that a summary and its hash depend on besides the cleaned note."""
+    return {**cleaning_identity(text), "summarizer": summarizers.identity(text.summarizer)}
+
+
+def embedding_identity(text: Text) -> dict[str, Any]:
+    """All that a vector depends on besides the text: model and weights' hash, precision, window, pooling."""
+    return embedders.identity(**_embedder_settings(text))
 
 
 def short(identity: Mapping[str, Any]) -> str:
@@ -135,5 +166,7 @@ def short(identity: Mapping[str, Any]) -> str:
 
 
 def _embedder_settings(text: Text) -> dict[str, Any]:
-    settings = text.embedder.model_dump(exclude={"remote"})
-    return settings
+    embedder = text.embedder
+    if embedder.name == "sentence-transformers":
+        return embedder.model_dump(exclude={"remote", "dimension"})
+    return embedder.model_dump(include={"name", "model"})

@@ -193,6 +193,23 @@ def _with_text(df: DataFrame, column: str, text: Text, cache: Cache) -> tuple[Da
     return result, counts
 
 
+def price_texts(df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cache) -> dict[str, int]:
+    """What the text stage would cost: distinct notes the cache lacks, their characters and estimated tokens."""
+    total = {"notes": 0, "uncached": 0, "characters": 0, "estimated_tokens": 0}
+    for column in columns:
+        distinct = df.select(note_key(column).alias("key"), F.length(column).alias("chars")).where("key is not null")
+        notes_seen = distinct.count()
+        folder = cache.map_folder("note", notes.short(notes.cleaning_identity(text)))
+        missing = distinct.dropDuplicates(["key"])
+        if storage.exists(folder):
+            known = df.sparkSession.read.schema(ddl(NOTES)).parquet(folder).select("key")
+            missing = missing.join(known, "key", "left_anti")
+        uncached, chars = missing.agg(F.count("*"), F.coalesce(F.sum("chars"), F.lit(0))).first() or (0, 0)
+        for name, value in zip(total, (notes_seen, uncached, chars, chars // CHARS_PER_TOKEN), strict=True):
+            total[name] += int(value)
+    return total
+
+
 def note_key(column: str) -> Column:
     """The hash of a note, null where it is blank; computed without Python."""
     note = F.col(column)

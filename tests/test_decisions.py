@@ -216,6 +216,13 @@ def test_policy_from_dict_refuses_other_entries(change):
         Policy.from_dict({**POLICY.to_dict(), **change})
 
 
+def test_policy_from_dict_does_not_fill_a_missing_threshold_with_the_default():
+    values = POLICY.to_dict()
+    del values["threshold"]
+    with pytest.raises(ResourceError, match="missing"):
+        Policy.from_dict(values)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -1,0 +1,165 @@
+"""The files of a raw table: which there are, what every reader makes of a row, what can go wrong in reading."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from urllib.parse import unquote
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from churn_spark.errors import InputError
+
+CORRUPT, ROW_ERROR = "_corrupt_record", "_row_error"
+KEPT_CHARS = 10_000  # of a value or line that was refused
+REPLACEMENT = "\ufffd"  # what bytes that are not UTF-8 become
+
+
+_ENDINGS = {
+    "csv": "csv", "tsv": "csv", "txt": "csv", "json": "json", "jsonl": "json", "ndjson": "json",
+    "parquet": "parquet", "orc": "orc",
+}  # fmt: skip
+_COMPRESSED = (".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate")
+
+
+def list_files(spark: SparkSession, location: str) -> dict[str, int]:
+    """The files at a location with their sizes in bytes; none of them is opened."""
+    try:
+        listing = spark.read.format("binaryFile").load(_pattern(location)).select("path", "length")
+    except AnalysisException as problem:
+        if "PATH_NOT_FOUND" not in str(problem):
+            raise
+        found = (
+            "no file matches this pattern" if re.search(r"[*?\[{]", location) else "no such file or folder"
+        )
+        raise InputError(found, where=location, fix="check --raw; a relative path starts here") from None
+    files = {row.path: row.length for row in listing.collect()}
+    names = [shown(unquote(url)) for url in listing.inputFiles()]
+    empty = sorted(set(names) - {shown(path) for path in files})  # a scan passes over them without a word
+    if not names:
+        raise InputError("the folder holds no files", where=location, fix="check --raw")
+    if empty:
+        raise InputError(
+            f"{len(empty)} of {len(names)} files hold 0 bytes",
+            where=empty[0],
+            fix="write the file again, or remove it if nothing belongs there",
+        )
+    return dict(sorted(files.items()))
+
+
+def _pattern(location: str) -> str:
+    """The location as Spark wants it: a local file whose name looks like a pattern is meant as it stands."""
+    plain = re.sub(r"^file:/*", "/", location)
+    return literal(location) if Path(plain).exists() else location
+
+
+def literal(path: str) -> str:
+    return re.sub(r"([*?\[\]{}\\])", r"\\\1", path)
+
+
+def shown(path: str) -> str:
+    return re.sub(r"^file:/*", "/", path)
+
+
+def format_of(files: Iterable[str], location: str) -> str:
+    kinds = set()
+    for path in files:
+        name = path.lower()
+        while name.endswith(_COMPRESSED):
+            name = name.rpartition(".")[0]
+        kinds.add(_ENDINGS.get(name.rpartition(".")[2], "unknown"))
+    if len(kinds) > 1 or kinds == {"unknown"}:
+        raise InputError(
+            f"the format cannot be told from the files' endings (found: {', '.join(sorted(kinds))})",
+            where=location,
+            fix="name one format: --set input.format=csv (or parquet, json, orc)",
+        )
+    return kinds.pop()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Files with the same columns: the names found, and how to read some of them (declared -> found)."""
+
+    names: tuple[str, ...]
+    file: str
+    files: int
+    read: Callable[[Mapping[str, str]], DataFrame]
+    hint: str = "check that this is the right input"
+
+
+def flagged(
+    df: DataFrame,
+    values: Mapping[str, SparkColumn],
+    *,
+    too_long: SparkColumn,
+    malformed: SparkColumn,
+    bad_bytes: SparkColumn,
+    line: SparkColumn,
+) -> DataFrame:
+    """Name the values, and say what is wrong with a row; one that was not split into fields has no values."""
+    row_error = (
+        F.when(too_long, "row_too_long").when(malformed, "malformed_row").when(bad_bytes, "bad_encoding")
+    )
+    refused = too_long | malformed
+    return df.select(
+        *[F.when(~refused, F.make_valid_utf8(value)).alias(name) for name, value in values.items()],
+        row_error.alias(ROW_ERROR),
+        F.when(refused, F.make_valid_utf8(F.left(line, F.lit(KEPT_CHARS)))).alias(CORRUPT),
+    )
+
+
+def chars_of(values: Iterable[SparkColumn]) -> SparkColumn:
+    return reduce(lambda a, b: a + b, [F.coalesce(F.length(value), F.lit(0)) for value in values])
+
+
+def any_of(conditions: Iterable[SparkColumn]) -> SparkColumn:
+    return reduce(lambda a, b: a | b, conditions)
+
+
+# -- failures of reading ----------------------------------------------------------------------------------
+
+_CAUSES = {
+    r"Unexpected end of input stream|EOFException": "the compressed file is cut short",
+    r"[Cc]hecksum": "a checksum does not match: the file is damaged",
+    r"MALFORMED_CSV_RECORD": "a row with too many fields",
+    r"FILE_NOT_EXIST|FileNotFoundException": "the file went away while it was being read",
+    r"Permission denied|AccessControlException|AccessDenied": "this user may not read the file",
+    r"FOOTER|not a Parquet file|FileFormatException": "not a whole Parquet or ORC file",
+}
+
+
+def explain_read_failure(problem: BaseException) -> InputError | None:
+    """Put a failure of reading an input file into words, without its stack and without any value.
+
+    Returns None where the failure is of another kind. Spark reads when an action runs, so an action on a
+    table that was just read may meet one: run it inside `reading()`.
+    """
+    text = str(problem)
+    if re.search(r"No FileSystem for scheme|FileSystem not found", text):
+        return InputError("no file system for this kind of path", fix="add its JARs: spark.jars.packages")
+    found = re.search(r"\[FAILED_READ_FILE[.\w]*\].*? reading file (.+?)\.(?:\s|$)", text)
+    if not found:
+        return None
+    what = next((words for cause, words in _CAUSES.items() if re.search(cause, text)), "the file is damaged")
+    return InputError(f"cannot be read: {what}", where=shown(unquote(found[1])), fix="write the file again")
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn failures of reading an input file into InputError; everything else passes as it is."""
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as problem:
+        explained = explain_read_failure(problem)
+        if explained is None:
+            raise
+        raise explained from None

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs a job: makes the environment on first use, then spark-submit with this project's settings.
+#   ./spark-submit.sh jobs/train.py --raw customers.csv --output out
+#   ./spark-submit.sh --master yarn jobs/score.py --config prod.yaml     (the package travels to the executors)
+#   ./spark-submit.sh --dry-run jobs/train.py     prints the command instead of running it
+#   ./spark-submit.sh --setup                     only makes the environment, with what the tests need
+# CHURN_SPARK_VENV names the environment (default .venv beside this file), PYTHON the interpreter to make it with.
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+venv="${CHURN_SPARK_VENV:-$here/.venv}"
+
+install() {
+  command -v java >/dev/null || { echo "error: no Java found" >&2; echo "next: install Java 17 or 21" >&2; exit 2; }
+  local python="${PYTHON:-$(command -v python3.11 || command -v python3.12 || command -v python3)}"
+  echo "Setting up $venv (once; a few minutes) ..." >&2
+  "$python" -m venv "$venv"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$here/constraints.txt" -e "$here$1" >&2
+  touch "$venv/.ready$1"
+}
+
+case "${1:-}" in
+  "") sed -n '2,7p' "${BASH_SOURCE[0]}" | cut -c3-; exit 2 ;;
+  --setup) [[ -e "$venv/.ready[dev]" ]] || install "[dev]"; exit 0 ;;
+esac
+[[ -e "$venv/.ready" || -e "$venv/.ready[dev]" ]] || install ""
+
+export PYSPARK_PYTHON="${PYSPARK_PYTHON:-$venv/bin/python}"
+export PYSPARK_DRIVER_PYTHON="${PYSPARK_DRIVER_PYTHON:-$venv/bin/python}"
+export SPARK_HOME="${SPARK_HOME:-$("$venv/bin/python" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')}"
+export SPARK_CONF_DIR="${SPARK_CONF_DIR:-$here/conf}"
+
+if [[ "$1" == "--dry-run" ]]; then
+  shift
+  printf '%q ' "$SPARK_HOME/bin/spark-submit" "$@"; echo
+  exit 0
+fi
+exec "$SPARK_HOME/bin/spark-submit" "$@"
