@@ -34,4 +34,5 @@ if [[ "$1" == "--dry-run" ]]; then
   printf '%q ' "$SPARK_HOME/bin/spark-submit" "$@"; echo
   exit 0
 fi
-exec "$SPARK_HOME/bin/spark-submit" "$@"
+# Java announces a module that Spark asks for; nobody can act on that.
+exec "$SPARK_HOME/bin/spark-submit" "$@" 2> >(grep --line-buffered -v "^WARNING: Using incubator modules" >&2)

@@ -13,7 +13,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -285,7 +284,7 @@ def merge_layers(
     """Return the merged tree and, for every leaf's dotted key, the layer it came from."""
     tree: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    layers = [(_parse(packaged(BASE), BASE), f"conf/{BASE}")]
+    layers = [(_parse((conf_folder() / BASE).read_text(encoding="utf-8"), BASE), f"conf/{BASE}")]
     layers += [(_parse(*read_layer(path)), str(path)) for path in paths]
     layers += [(_environment(os.environ), "environment")]
     layers += [(_setting(text), f"--set {text.partition('=')[0]}") for text in settings]
@@ -297,13 +296,14 @@ def merge_layers(
     return tree, origin
 
 
-def packaged(name: str) -> str:
-    """The text of a file of `conf/`, from the installed package or from the clone."""
-    for place in (resources.files("churn_spark") / "conf", Path(__file__).resolve().parents[1] / "conf"):
-        if (place / name).is_file():
-            return (place / name).read_text(encoding="utf-8")
+def conf_folder() -> Path:
+    """The folder `conf`: beside this package in a clone, inside it in an installed wheel."""
+    here = Path(__file__).resolve().parent
+    for place in (here / "conf", here.parent / "conf"):
+        if (place / BASE).is_file():
+            return place
     raise ConfigError(
-        f"conf/{name} is not part of this installation", fix="reinstall churn-spark, or run from a clone"
+        f"conf/{BASE} is not part of this installation", fix="reinstall churn-spark, or run from a clone"
     )
 
 

@@ -71,7 +71,7 @@ def evaluate(provisional: ChurnModel, scored: pd.DataFrame, *, losses: dict[str,
     probability = calibrator.apply(margin)
     value = _customer_value(provisional, scored)
     typical = replace(provisional.policy, customer_value=float(np.nanmedian(value))) if value is not None else provisional.policy
-    policy = fit_policy(probability[held], typical)
+    policy = fit_policy(probability[held], typical, population=len(scored))
     model = replace(provisional, calibrator=calibrator, policy=policy)
     slices = slice_columns(scored, model)
     tables, points = [], []

@@ -1,4 +1,4 @@
-"""The files of a raw table: which there are, what every reader makes of a row, what can go wrong in reading."""
+"""The files of a raw table: which there are, what readers make of a row, how a failed read is put in words."""
 
 from __future__ import annotations
 
@@ -111,10 +111,15 @@ def flagged(
     )
     refused = too_long | malformed
     return df.select(
-        *[F.when(~refused, F.make_valid_utf8(value)).alias(name) for name, value in values.items()],
+        *[F.when(~refused, value).alias(name) for name, value in values.items()],
         row_error.alias(ROW_ERROR),
         F.when(refused, F.make_valid_utf8(F.left(line, F.lit(KEPT_CHARS)))).alias(CORRUPT),
     )
+
+
+def quoted(name: str) -> str:
+    """A column's name as a reference, whatever its characters."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def chars_of(values: Iterable[SparkColumn]) -> SparkColumn:

@@ -25,7 +25,8 @@ from churn_spark.features import FeatureSpec
 from churn_spark.model import ChurnModel
 from churn_spark.run import Run, lock
 from churn_spark.scoring import as_published, with_previous, with_ranks, with_scores, with_status, within_capacity
-from churn_spark.sources import read_raw, reading
+from churn_spark.files import reading
+from churn_spark.sources import read_raw
 from churn_spark.splits import resolve_mode, with_split
 from churn_spark.tables import small_table, with_comments
 from churn_spark.text import Cache, TextCounts, price_texts, with_texts
@@ -147,7 +148,7 @@ def train(run: Run) -> None:
             facts |= {"roc_auc": f"{auc:.3f}", "pr_auc": f"{result.value('pr_auc'):.3f}"}
         with run.step("publish") as facts:
             folder = _publish_model(run, result, prepared, findings, fitted.num_workers)
-            facts |= {"model": result.model.model_id, "report": f"{folder}/report.html"}
+            facts |= {"model": run.record["model_id"], "report": f"{folder}/report.html"}
         _promote(run, result)
 
 
@@ -256,21 +257,18 @@ def _publish_model(
 ) -> str:
     """Write the package under its content's hash, then the metrics and curves tables. Returns the folder."""
     config = run.config
-    model = replace(
-        result.model,
-        manifest={**result.model.manifest, "metrics": _nested_metrics(result)},
-    )
-    model = replace(model, model_id=model_id(model))
-    result_model = model
+    measured = {**result.model.manifest, "metrics": _nested_metrics(result)}
+    model = replace(result.model, manifest=measured, model_id=model_id(result.model))
+    result = replace(result, model=model)
     folder = storage.join(config.models_path, model.model_id)
     run.record["model_id"] = model.model_id
     if not storage.exists(folder):
         with tempfile.TemporaryDirectory() as scratch:
             place = Path(scratch) / model.model_id
             place.mkdir()
-            _write_package(place, run, replace(result, model=result_model), prepared, findings, workers)
+            _write_package(place, run, result, prepared, findings, workers)
             storage.put(str(place), folder)
-    _publish_measurements(run, replace(result, model=result_model))
+    _publish_measurements(run, result)
     return folder
 
 

@@ -46,7 +46,7 @@ def top_reasons(
     quotes: Mapping[str, Sequence[str | None]],
     templates: Mapping[str, str],
 ) -> list[list[Reason]]:
-    """The `count` strongest reasons of every row, strongest first.
+    """The `count` strongest reasons of every row, strongest first; what has no effect is no reason.
 
     `effects` has one column per group (a further column, the baseline, is ignored). `quotes` holds for
     each text column the words to quote per row; `templates` a sentence per column with {value} and
@@ -59,6 +59,7 @@ def top_reasons(
         [
             _reason(groups[j], columns[groups[j]][i], float(effects[i, j]), groups[j] in quotes, templates)
             for j in order[i]
+            if effects[i, j]
         ]
         for i in range(len(frame))
     ]
@@ -66,7 +67,7 @@ def top_reasons(
 
 def _reason(column: str, value: Any, effect: float, is_text: bool, templates: Mapping[str, str]) -> Reason:
     shown = format_value(value)
-    direction = "raises" if effect > 0 else "lowers" if effect < 0 else "does not change"
+    direction = "raises" if effect > 0 else "lowers"
     if column in templates:
         text = templates[column].replace("{value}", shown or "unknown").replace("{direction}", direction)
     elif is_text and shown:

@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
 from churn_spark.columns import EMPTY_NOTES
 
@@ -41,9 +41,9 @@ def redact(text: str) -> tuple[str, dict[str, int]]:
     before = ""
     while text != before:
         before = text
-        for rule in _RULES:
-            if rule.hint in text:
-                text = rule.pattern.sub(lambda m, rule=rule: _placeholder(m, rule, counts), text)  # type: ignore[misc]
+        for kind, sign, pattern, holds in _RULES:
+            if sign.search(text):
+                text = pattern.sub(partial(_placeholder, kind=kind, holds=holds, counts=counts), text)
     return text, dict(counts)
 
 
@@ -72,30 +72,149 @@ _SPACE = re.compile(r"[ \t\n\r\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\
 
 # -- rules ----------------------------------------------------------------------------------------------
 
+_SEP = "[ \u00a0.\u2010-\u2013-]"  # between groups of digits: space, no-break space, dot, hyphens
+_SEPS = "[ \u00a0.\u2010-\u2013/()-]{0,3}"  # the same within a phone number, where (0) may stand too
 
-class _Rule(NamedTuple):
-    kind: str
-    pattern: re.Pattern[str]
-    holds: Callable[[Match], bool] = lambda match: True
-    hint: str = ""  # the pattern needs this text: a cheap test first
+_URL_TAIL = r"""[^\s<>"'\u3000-\u303f\uff00-\uffef]+(?<![.,;:!?)\]}])"""  # up to closing punctuation
+_TLD = (
+    "app|at|au|be|biz|br|ca|ch|cn|co|com|de|dev|edu|es|eu|fr|gl|gov|in|info|io|it|jp|ly|me|net|nl|org|pl|ru|se|uk|us"
+)
+_URL = rf"\b[a-z][a-z0-9+.-]{{1,15}}://{_URL_TAIL}"
+_BARE_URL = rf"(?<![\w@.-])(?:www\.|(?:[a-z0-9-]{{1,63}}\.){{1,4}}(?:{_TLD})/){_URL_TAIL}"
+_EMAIL = r"\w[\w.%+'&-]{0,63}+@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}"
+
+# ISO 13616 gives each country's length; with it, the words that follow are not swallowed.
+_IBAN_LENGTHS = """
+    AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29
+    ES24 FI18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20
+    LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25
+    QA29 RO24 RS22 SA24 SC31 SD18 SE24 SI19 SK24 SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20
+"""
 
 
-def _placeholder(match: Match, rule: _Rule, counts: Counter[str]) -> str:
-    if not rule.holds(match):
+def _iban_of(country: str, length: int) -> str:
+    return rf"{country}\d\d(?:[ -]?[A-Z0-9]){{{length - 4}}}"
+
+
+_IBANS = "|".join(_iban_of(entry[:2], int(entry[2:])) for entry in _IBAN_LENGTHS.split())
+_IBAN = rf"(?<!\w)(?=[A-Z]{{2}}\d\d)(?:{_IBANS})(?!\w)"
+
+_CARD = rf"""(?<!\d)(?<!\d\.)(?:
+    (?:2[2-7]|35|[456]\d)\d\d ({_SEP}?) \d{{4}} \1 \d{{4}} \1 \d{{4}} (?:\1\d{{1,3}})??
+    | 3[47]\d\d ({_SEP}?) \d{{6}} \2 \d{{5}}
+    | 3[068]\d\d ({_SEP}?) \d{{6}} \3 \d{{4}}
+    | 4\d{{12}}
+    )(?!\d)"""
+
+_SSN = rf"(?<![\d-])(?!000|666|9)\d{{3}}({_SEP})(?!00)\d\d\1(?!0000)\d{{4}}(?![\d-])"
+_BARE_SSN = r"(?<!\w)(?!000|666|9)\d{3}(?!00)\d\d(?!0000)\d{4}(?!\w)"
+
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_IPV4 = rf"(?<![\w.])(?:{_OCTET}\.){{3}}{_OCTET}(?!\w|\.\d)"
+_IPV6 = r"(?<![\w:.])(?=[0-9a-f]{0,4}:[0-9a-f]{0,4}:)[0-9a-f:]{3,39}+(?!\w)"
+
+_DATE = r"\d\d?[-./ ]\d\d?[-./ ](?:19|20)\d\d(?!\d)|(?:19|20)\d\d[-./](?:19|20)?\d\d(?!\d)"
+_DECIMAL = r"\d+\.\d+(?![.\d])"
+_NUMBER_START = rf"(?<![\w+$€£#])(?<!\d[.:-])(?!{_DATE}|{_DECIMAL})"
+_NUMBER_END = r"(?!\w|[.:-]\d|/\d\b|[ \u00a0]?(?:[$€£%]|(?:usd|eur|gbp|inr)\b))"
+_PHONE = rf"""{_NUMBER_START}(?:
+    (?:\+[ ]?|00) 1 {_SEPS} \d{{3}} {_SEPS} \d{{3}} {_SEPS} \d{{4}}              # North America
+    | \+[ ]? [2-9] (?:{_SEPS}\d){{8,13}} | 00[2-9] (?:{_SEPS}\d){{9,13}}         # international
+    | (?:1{_SEP}?)? (?:\([2-9]\d\d\){_SEP}? | [2-9]\d\d(?:{_SEP}|/)) \d{{3}} {_SEP}? \d{{4}}
+    | \(0[1-9]\d{{0,3}}\) (?:{_SEPS}\d){{5,9}} | 0[1-9] (?:{_SEPS}\d){{7,10}}      # trunk prefix 0
+    | \(\d{{2,5}}\) {_SEP}? \d{{3,5}} {_SEP}? \d{{3,4}}                          # area in brackets
+    | [6-9]\d{{4}} {_SEP} \d{{5}}                                                # India
+    | 1[3-9]\d {_SEP} \d{{4}} {_SEP} \d{{4}}                                     # China
+    | 1[38]00 {_SEP} \d{{3}} {_SEP} \d{{3}}                                      # Australia, service numbers
+    ){_NUMBER_END}"""
+_ANNOUNCED_PHONE = rf"{_NUMBER_START}\(?\d(?:{_SEPS}\d){{6,12}}{_NUMBER_END}"
+
+
+def _last_words(words: str, filler: str) -> re.Pattern[str]:
+    """Match one of the words at the end of a text, with nothing but filler after it."""
+    return re.compile(rf"(?<![\w[])(?:{'|'.join(words.split())})\b(?:{filler})*$", re.IGNORECASE)
+
+
+# Announced by such words a number is a phone whatever its shape; after the others it is none.
+_PHONE_WORDS = _last_words(
+    r"""phones? telephone tel telefon\w* t[eé]l[eé]phone tel[eé]fono mobile mob cell cellphone landline fax
+    handy hotline whatsapp sms call called calling callback text texted ring rang dial dialled dialed reach reached
+    contact contacted""",
+    r"[\W\d_]|\b(?:numbers?|no|nr|num|is|was|are|at|on|to|me|us|him|her|them|my|our|his|their|the|new|back"
+    r"|under|or|and|line|please|via|home|work|office|daytime|mobile|cell|phone)\b",
+)
+_OTHER_NUMBER_WORDS = _last_words(
+    """orders? invoices? tickets? cases? ref reference tracking serial accounts? acct sku model parts? items?
+    claim policy contract imei meter confirmation booking po rma batch product isbn ean upc vin iccid sim
+    customer client member user transaction txn payment receipt barcode id""",
+    r"[ :#=,(-]|\d|\b(?:number|no|nr|num)\b\.?|\b(?:ids?|code|is|was|are|and|or)\b",
+)
+_SSN_WORDS = _last_words(r"ssn social\s+security", r"\W|\b(?:number|no|nr|num|is)\b")
+_VERSION_WORDS = _last_words(
+    "version ver v firmware fw build release update patch driver software app section clause chapter", r"\W"
+)
+
+
+def _follows(match: Match, words: re.Pattern[str]) -> bool:
+    return bool(words.search(match.string, max(0, match.start() - 40), match.start()))
+
+
+def _is_ipv4(match: Match) -> bool:
+    return not _follows(match, _VERSION_WORDS)
+
+
+def _is_ipv6(match: Match) -> bool:
+    try:
+        ipaddress.IPv6Address(match[0])
+    except ValueError:
+        return False
+    return any(map(str.isdigit, match[0]))
+
+
+def _is_card(match: Match) -> bool:
+    """Luhn, ISO/IEC 7812-1."""
+    digits = [int(c) for c in match[0] if c.isdigit()][::-1]
+    doubled = (d * 2 - 9 * (d > 4) for d in digits[1::2])
+    return (sum(digits[::2]) + sum(doubled)) % 10 == 0
+
+
+def _is_iban(match: Match) -> bool:
+    """ISO 7064 mod 97-10."""
+    iban = "".join(filter(str.isalnum, match[0]))
+    return iban.isascii() and int("".join(str(int(c, 36)) for c in iban[4:] + iban[:4])) % 97 == 1
+
+
+def _is_phone(match: Match) -> bool:
+    too_short = match[0].isdigit() and len(match[0]) < 10
+    return match[0][0] == "+" or not (too_short or _follows(match, _OTHER_NUMBER_WORDS))
+
+
+def _always(match: Match) -> bool:
+    return True
+
+
+def _placeholder(match: Match, kind: str, holds: Callable[[Match], bool], counts: Counter[str]) -> str:
+    if not holds(match):
         return match[0]
-    counts[rule.kind] += 1
-    return f"[{rule.kind}]"
+    counts[kind] += 1
+    return f"[{kind}]"
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern.replace("SEP", _SEPARATOR), re.IGNORECASE | re.VERBOSE)
-
-
-_SEPARATOR = r"[\ \u00a0.\u2010-\u2013-]"  # space, no-break space, dot, hyphens
-
-_URL = _compile(
-    r"""
-    (?: \b[a-z][a-z0-9+.-]{1,15}:// | \bwww\. | (?<![\w@.-]) (?:[a-z0-9-]{1,63}\.){1,4}+ (?<=[a-z0-9-]\.)[a-z]{2,10}/ )
-    [^\s<>"'\u3000-\u303f\uff00-\uffef]*  (?<![.,;:!?)\]}])
-    """
+# Kind, a sign that is cheap to look for and that every match bears, the pattern, what else must hold.
+_SEVEN_DIGITS = r"\d(?:\W{0,3}\d){6}"
+_RULES = tuple(
+    (kind, re.compile(sign), re.compile(pattern, re.IGNORECASE | re.VERBOSE), holds)
+    for kind, sign, pattern, holds in (
+        ("URL", "://", _URL, _always),
+        ("URL", r"\.\w+[./]", _BARE_URL, _always),
+        ("EMAIL", "@", _EMAIL, _always),
+        ("IBAN", r"[A-Za-z]\d\d", _IBAN, _is_iban),
+        ("CARD", _SEVEN_DIGITS, _CARD, _is_card),
+        ("SSN", _SEVEN_DIGITS, _SSN, _always),
+        ("SSN", _SEVEN_DIGITS, _BARE_SSN, partial(_follows, words=_SSN_WORDS)),
+        ("IP", r"\d\.\d+\.\d", _IPV4, _is_ipv4),
+        ("IP", ":[0-9A-Fa-f]*:", _IPV6, _is_ipv6),
+        ("PHONE", _SEVEN_DIGITS, _PHONE, _is_phone),
+        ("PHONE", _SEVEN_DIGITS, _ANNOUNCED_PHONE, partial(_follows, words=_PHONE_WORDS)),
+    )
 )

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from churn_spark.errors import ConfigError
 from churn_spark.sample_notes import TOPICS, write_note
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ Floats = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.int64]  # customers x topics: 0 not mentioned, 1 mild, 2 strong
 
 BLOCK = 1_000
+PEOPLE, SPOILING, MONTHS = 0, 1, 2  # streams of random numbers; one a month from MONTHS on
 PANEL_START = dt.date(2024, 1, 1)
 DRIFT_MONTH = 6  # the first snapshot under the new behaviour, the middle of a panel of 12
 
@@ -81,6 +83,7 @@ ODD_VALUES = (
     ("age", " {} "), ("ticket_notes", "N/A"), ("age", "{}.0"), ("spend_rate", "NaN"), ("ticket_notes", "-"),
     ("plan_type", "  "), ("spend_rate", "NULL"), ("age", "+{}"),
 )  # fmt: skip
+TOPIC_SHARES = (0.15, 0.13, 0.13, 0.10, 0.13, 0.04, 0.08, 0.13, 0.07, 0.04)
 BAD_PER_BLOCK, ODD_PER_BLOCK = 8, 4
 
 
@@ -95,8 +98,11 @@ def customers(
     Without `months` one row a customer: COLUMNS. With `months` a panel: one row a customer and month, with
     `snapshot_date`; `churn` says whether the customer leaves within 30 days after it, and who has left has no
     further rows; from snapshot DRIFT_MONTH on customers behave differently. `form` is `clean` (typed),
-    `raw` (all strings, about 1 % bad rows) or `truth` (the key and `true_probability`).
+    `raw` (all strings, about 1 % bad rows) or `truth` (the key and `true_probability`). Raises ConfigError.
     """
+    for option, value, least in (("rows", count, 1), ("seed", seed, 0), ("panel", months or 1, 1)):
+        if value < least:
+            raise ConfigError(f"{value} is below the minimum {least}", where=f"--{option}")
     blocks = range(first // BLOCK, -(-(first + count) // BLOCK))
     table = pd.concat([_block(seed, block, months, form) for block in blocks])
     return table.loc[first : first + count - 1].reset_index(drop=True)
@@ -147,7 +153,8 @@ def _block(seed: int, block: int, months: int | None, form: Form) -> pd.DataFram
     staying = np.ones(BLOCK, dtype=bool)
     snapshots = []
     for month in range(months or 1):
-        snapshot = _snapshot(people, _uniforms(seed, block, 1 + month, 9), month, _effects(months, month))
+        uniforms = _uniforms(seed, block, MONTHS + month, 9)
+        snapshot = _snapshot(people, uniforms, month, _effects(months, month))
         present = staying & (joined <= month)
         snapshots.append(snapshot[present])
         staying &= ~(present & (snapshot["churn"].to_numpy() == 1))
@@ -167,11 +174,11 @@ def _uniforms(seed: int, block: int, stream: int, count: int) -> Floats:
 
 def _people(seed: int, block: int) -> pd.DataFrame:
     """What does not change from month to month, for a whole block."""
-    age, tenure, plan, spend, no_spend, no_plan, new, joined = _uniforms(seed, block, 0, 8)
+    age, tenure, plan, spend, no_spend, no_plan, new, joined = _uniforms(seed, block, PEOPLE, 8)
     number = np.arange(block * BLOCK, (block + 1) * BLOCK)
     shares, prices = np.array(list(PLANS.values())).T
     kind = np.searchsorted(np.cumsum(shares)[:-1], plan, side="right")
-    people = pd.DataFrame(
+    return pd.DataFrame(
         {
             "customer_id": [f"C{n + 1:07d}" for n in number],
             "age": 18 + 72 * age**1.6,
@@ -182,15 +189,14 @@ def _people(seed: int, block: int) -> pd.DataFrame:
         },
         index=number,
     )
-    return people
 
 
 def _snapshot(people: pd.DataFrame, uniforms: Floats, month: int, effects: Effects) -> pd.DataFrame:
     """One month of a block, as if everybody were still there."""
-    spend, silent, main, second, other, strong_main, strong_second, note_seed, outcome = uniforms
+    spend, note_seed, outcome = uniforms[:3]
     joined = people["joined"].to_numpy()
     tenure = np.where(joined > 0, month - joined, people["tenure"] + month) if month else people["tenure"]
-    levels = _levels(silent, main, second, other, strong_main, strong_second)
+    levels = _levels(uniforms[3:])
     snapshot = people.assign(
         age=np.floor(people["age"] + month / 12).astype(np.int64),
         tenure=np.floor(tenure).astype(np.int64),
@@ -205,17 +211,15 @@ def _snapshot(people: pd.DataFrame, uniforms: Floats, month: int, effects: Effec
     )
 
 
-def _levels(
-    silent: Floats, main: Floats, second: Floats, other: Floats, strong_main: Floats, strong_second: Floats
-) -> Levels:
-    """What notes are about: nothing (no note), one topic, or two. Drawn without looking at anything else."""
+def _levels(uniforms: Floats) -> Levels:
+    """What notes are about: one topic, sometimes two, or no note. Drawn without looking at anything else."""
+    silent, main, main_strong, two, other, other_strong = uniforms
+    first = np.searchsorted(np.cumsum(TOPIC_SHARES)[:-1], main, side="right")
+    second = (first + 1 + np.floor(other * (len(TOPICS) - 1)).astype(np.int64)) % len(TOPICS)
     levels = np.zeros((BLOCK, len(TOPICS)), dtype=np.int64)
     row = np.arange(BLOCK)
-    first = np.floor(main * len(TOPICS)).astype(np.int64)
-    levels[row, first] = 1 + (strong_main < 0.5)
-    also = (first + 1 + np.floor(other * (len(TOPICS) - 1)).astype(np.int64)) % len(TOPICS)
-    two = second < 0.2
-    levels[row[two], also[two]] = 1 + (strong_second[two] < 0.5)
+    levels[row, first] = 1 + (main_strong < 0.5)
+    levels[row, second] = np.where(two < 0.2, 1 + (other_strong < 0.5), 0)
     levels[silent < 0.2] = 0
     return levels
 
@@ -256,8 +260,8 @@ def _logit(uniform: Floats) -> Floats:
 
 def _as_strings(table: pd.DataFrame) -> pd.DataFrame:
     """The table as a CSV file shows it: a missing value is the empty string."""
-    spend = table["spend_rate"].map("{:.2f}".format, na_action="ignore")
-    return table.assign(spend_rate=spend).astype(object).fillna("").astype(str)
+    text = table.astype(object).assign(spend_rate=[f"{spend:.2f}" for spend in table["spend_rate"]])
+    return text.astype(str).mask(table.isna(), "")
 
 
 def _with_bad_rows(table: pd.DataFrame, seed: int, block: int) -> pd.DataFrame:
@@ -265,8 +269,8 @@ def _with_bad_rows(table: pd.DataFrame, seed: int, block: int) -> pd.DataFrame:
 
     Only every other row is touched, so that the row before, which two of them repeat, is always good.
     """
-    turn = _uniforms(seed, block, -1 % 2**32, 1)[0]
-    spots = 2 * np.argsort(turn[: len(table) // 2]) + 1
+    turns = _uniforms(seed, block, SPOILING, 1)[0]
+    spots = 2 * np.argsort(turns[: len(table) // 2]) + 1
     values = table.to_numpy(dtype=object)
     column = {name: k for k, name in enumerate(table.columns)}
     key = len(table.columns) - len(COLUMNS) + 1

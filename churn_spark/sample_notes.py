@@ -37,7 +37,7 @@ TOPICS = (
         strong=(
             "{I} was charged {times} for the same {month} {bill} and was {furious} about this billing error.",
             "{my} {bill} was wrong for {nth} month, and {i} was {furious} about the disputed charges.",
-            "{I} disputed {amount} of wrong charges on the {month} {bill}, but no refund came.",
+            "{I} was {furious}: {amount} of wrong charges on the {month} {bill} and no refund.",
             "{I} was {furious} because a bogus {charge} of {amount} came back on every single {bill}.",
             "{I} called the overcharging on {my} {bill} {unacceptable} and disputed all {amount} of it.",
             "{my} bank account was debited {amount} too much for the {bill}, which was {unacceptable}.",
@@ -63,10 +63,10 @@ TOPICS = (
         strong=(
             "{my} {connection} was down for {days} days and {i} was {furious} about yet another outage.",
             "{I} had {nth} complete {connection} outage this month and called it {unacceptable}.",
-            "{my} {connection} kept dropping all day, every day, and {i} could not {work} at all.",
+            "{my} {connection} kept dropping all day, and {i} was {furious} that {i} could not {work}.",
             "{I} was {furious} that the {connection} outage in {city} had lasted {days} days by now.",
             "Constant {connection} failures made the service useless to {me}, which was {unacceptable}.",
-            "{I} lost {my} {connection} again for {hours} hours and could not {work} because of the outage.",
+            "{I} lost {my} {connection} again for {hours} hours and complained that this was {unacceptable}.",
         ),
         detail=(
             "The {connection} fault was first seen on {weekday} {daytime} in {city}.",
@@ -89,10 +89,10 @@ TOPICS = (
         strong=(
             "{I} waited {days} days for {support} and was {furious} that nobody ever called back.",
             "{I} explained it all to {nth} support agent, still without an answer: {unacceptable}.",
-            "{I} spent {hours} hours on hold with {support} before the line was dropped again.",
+            "{I} was {furious} after {hours} hours on hold with {support} and a dropped line.",
             "{I} was {furious} about being ignored by {support} after {number} unanswered messages.",
             "{I} called the slow and rude replies from {support} {unacceptable}.",
-            "After {number} calls to {support}, {i} was passed from agent to agent and got no help.",
+            "After {number} calls to {support}, {i} was {furious}: passed from agent to agent, no help.",
         ),
         detail=(
             "The first message to {support} was sent on {day} {month}.",
@@ -113,12 +113,12 @@ TOPICS = (
             "{I} asked casually whether we match promotions by {rival}.",
         ),
         strong=(
-            "{I} had a written offer from {rival} at {cheaper} and asked why we charged so much.",
-            "{rival} had offered {me} the same service at {cheaper}, and {i} found that offer far better.",
-            "{I} wanted a better price, since {rival} was {cheaper} for twice the speed.",
-            "{I} was seriously weighing an offer from {rival}, which was {cheaper} and had no fixed term.",
-            "{I} read out a competing offer by {rival} and asked what we would do to beat it.",
-            "All of {my} neighbours were with {rival} at {cheaper}, and {i} wanted the same offer.",
+            "{I} was {furious} that {rival} offered the same at {cheaper}.",
+            "{rival} had offered {me} the same service at {cheaper}, so our price was {unacceptable}.",
+            "{I} was {furious} to learn that {rival} was {cheaper} for twice the speed.",
+            "{I} was seriously weighing an offer from {rival} at {cheaper}, being {furious} with us.",
+            "{I} read out an offer by {rival} and complained that our price was {unacceptable}.",
+            "All of {my} neighbours were with {rival} at {cheaper}, and {i} was {furious}.",
         ),
         detail=(
             "The offer from {rival} was said to be valid until {day} {month}.",
@@ -143,7 +143,7 @@ TOPICS = (
             "{I} called {nth} price hike within a year {unacceptable} and far too expensive.",
             "{I} could not afford the new price and was {furious} about the sudden increase.",
             "{my} monthly price had jumped by {amount} without any warning, which was {unacceptable}.",
-            "{I} felt punished for loyalty, since the price increase made the service much too expensive.",
+            "{I} was {furious}, since the price increase made the service much too expensive.",
             "{I} demanded the old price back, since {percent} percent more for nothing new was {unacceptable}.",
         ),
         detail=(
@@ -183,18 +183,18 @@ TOPICS = (
     Topic(
         "feature question",
         mild=(
-            "{I} asked how to set up {feature} on a new device.",
-            "{I} wanted to know whether {my} plan includes {feature}.",
-            "{I} had a simple question about {feature} and wrote down the steps.",
-            "{I} was curious about {feature} and asked for the manual.",
-            "{I} asked where to find {feature} in the app menu.",
+            "{I} asked how to set up {feature} on a new device and was thankful for the steps.",
+            "{I} was happy to learn that {my} plan includes {feature}.",
+            "{I} had a simple question about {feature} and thanked us for the answer.",
+            "{I} liked {feature} and asked for the manual.",
+            "{I} asked where to find {feature} in the app and found it quite useful.",
         ),
         strong=(
-            "{I} asked many detailed questions about {feature} and wanted to use it every day.",
-            "{I} had tried {feature} with great interest and asked for advanced settings.",
-            "{I} went through the whole setup of {feature} and asked how to share it with the family.",
-            "{I} asked for a guide to {feature} and to two more functions of the app.",
-            "{I} wanted to test the new version of {feature} as soon as possible.",
+            "{I} loved {feature}, used it every day and had many questions.",
+            "{I} was {delighted} with {feature} and asked for advanced settings.",
+            "{I} was {delighted} with {feature} and asked how to share it with the family.",
+            "{I} liked the app and asked for a guide to {feature} with many thanks.",
+            "{I} was excited about the new version of {feature} and glad to test it.",
         ),
         detail=(
             "The steps for {feature} were sent as a link to the help pages.",
@@ -208,10 +208,10 @@ TOPICS = (
     Topic(
         "praise",
         mild=(
-            "{I} was satisfied with the service and had no complaints.",
+            "{I} was satisfied with the service and thanked the team.",
             "{I} thanked the team for a friendly answer.",
-            "{I} said that everything had been working well since {month}.",
-            "{I} was content that the request had been handled {quickly}.",
+            "{I} was happy to say that everything had been working well since {month}.",
+            "{I} was happy that the request had been handled {quickly} and said thanks.",
             "{I} gave friendly feedback on the {praised}.",
         ),
         strong=(
@@ -234,18 +234,18 @@ TOPICS = (
     Topic(
         "upgrade interest",
         mild=(
-            "{I} asked about prices for {upgrade} and took a brochure.",
-            "{I} was thinking about adding {upgrade} later this year.",
-            "{I} wanted to hear what {upgrade} would offer.",
-            "{I} asked if {upgrade} could be tried for a month.",
-            "{I} asked for information about adding {upgrade} to the plan.",
+            "{I} was happy with the plan and asked about {upgrade} on top.",
+            "{I} thanked us for the tip and was thinking about adding {upgrade}.",
+            "{I} was pleased to hear what {upgrade} would bring.",
+            "{I} liked {upgrade} and asked if it could be tried for a month.",
+            "{I} was glad to get information about adding {upgrade}.",
         ),
         strong=(
             "{I} was happy to order {upgrade} and wanted it activated at once.",
-            "{I} gladly signed up for {upgrade} with a term of {term} months.",
-            "{I} wanted to upgrade the plan and add {upgrade} for the whole family.",
-            "{I} was excited to add {upgrade} and extended the contract by {term} months.",
-            "{I} renewed for another {term} months and added {upgrade} with pleasure.",
+            "{I} gladly signed up for {upgrade} for {term} months and said thanks.",
+            "{I} was happy to upgrade the plan and add {upgrade} for the whole family.",
+            "{I} was excited to add {upgrade} and happy with the {term} month contract.",
+            "{I} renewed for another {term} months and added {upgrade}, thanking the team.",
         ),
         detail=(
             "The order form for {upgrade} was filled in on {weekday}.",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from pyspark.sql import SparkSession
+
+from churn_spark.config import conf_folder
 
 # Needed for correct results anywhere; none of them is a matter of taste.
 REQUIRED = {
@@ -50,9 +53,13 @@ def get_session(app_name: str = "churn_spark", *, conf: Mapping[str, str] | None
     active = SparkSession.getActiveSession()
     if active is not None:
         return _with(active, {**REQUIRED, **(conf or {})})
+    if not {"SPARK_CONF_DIR", "SPARK_HOME"} & set(os.environ):
+        os.environ["SPARK_CONF_DIR"] = str(conf_folder())
     builder = SparkSession.builder.appName(app_name)
     submitted = _submitted()
     is_local = submitted.get("spark.master", "local").startswith("local")
+    if is_local:
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     defaults = {**STARTUP, **(LOCAL if is_local else {})}
     for key, value in {**{k: v for k, v in defaults.items() if k not in submitted}, **REQUIRED}.items():
         builder = builder.config(key, value)

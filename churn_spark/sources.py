@@ -33,6 +33,7 @@ from churn_spark.files import (
     format_of,
     list_files,
     literal,
+    quoted,
     reading,
     shown,
 )
@@ -115,17 +116,17 @@ def _mapping(layout: Layout, contract: Contract) -> dict[str, str]:
     mapping = {c.name: found[c.raw_name.lower()] for c in contract.used if c.raw_name.lower() in found}
     if not mapping:  # then the names may be values, and are not repeated
         raise InputError(
-            f"none of the expected columns was found; expected {listed(c.raw_name for c in contract.used)}",
+            f"none of the expected columns was found; expected {_listed(c.raw_name for c in contract.used)}",
             where=layout.file,
             fix=layout.hint,
         )
     names = [name.strip().lower() for name in layout.names if name.strip()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"columns that stand twice: {listed(twice)}", where=layout.file, fix="rename one")
+        raise InputError(f"columns that stand twice: {_listed(twice)}", where=layout.file, fix="rename one")
     reserved = sorted(set(names) & set(RESERVED))
     if reserved:
-        raise InputError(f"reserved column names: {listed(reserved)}", where=layout.file, fix="rename them")
+        raise InputError(f"reserved column names: {_listed(reserved)}", where=layout.file, fix="rename them")
     return mapping
 
 
@@ -143,8 +144,8 @@ def _check_columns(
     missing = [c for c in contract.used if c.name not in present and c.name != label]
     if missing:
         raise InputError(
-            f"required columns missing: {listed(c.raw_name for c in missing)}; "
-            f"present: {listed(layouts[0].names)}",
+            f"required columns missing: {_listed(c.raw_name for c in missing)}; "
+            f"present: {_listed(layouts[0].names)}",
             where=layouts[0].file,
             fix="add them, name their source (`from:`), or drop them from `columns` with `name: null`",
         )
@@ -162,23 +163,19 @@ def _check_columns(
     names = {name.strip().lower(): name.strip() for layout in layouts for name in layout.names}
     extra = [name for key, name in names.items() if key not in known]
     if extra:
-        warnings.append(f"{len(extra)} columns not in the contract, not read: {listed(extra)}")
+        warnings.append(f"{len(extra)} columns not in the contract, not read: {_listed(extra)}")
     return tuple(warnings)
 
 
-def listed(names: Iterable[str], most: int = 20) -> str:
-    listed = list(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+def _listed(names: Iterable[str], most: int = 20) -> str:
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 def _complete(df: DataFrame, contract: Contract) -> DataFrame:
     """Put the used columns in declared order, with nulls for those that are not there."""
     absent = {c.name: F.lit(None).cast("string") for c in contract.used if c.name not in df.columns}
     return df.withColumns(absent).select(*[quoted(c.name) for c in contract.used], ROW_ERROR, CORRUPT)
-
-
-def quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 # -- typed sources: Parquet, ORC, tables ------------------------------------------------------------------
@@ -211,7 +208,7 @@ def _schema(spark: SparkSession, path: str, *, kind: str) -> T.StructType:
 def _reader(spark: SparkSession, kind: str, path: str) -> DataFrameReader:
     reader = spark.read.format(kind).option("parquet.page.verify-checksum.enabled", "true")
     partitioned = re.match(r"(.*?)/[^/=]+=[^/]*/", path)
-    return reader.option("basePath", literal(partitioned[1])) if partitioned else reader
+    return reader.option("basePath", partitioned[1]) if partitioned else reader
 
 
 def _typed_layout(df: DataFrame, file: str, files: int, max_row_chars: int) -> Layout:
@@ -223,15 +220,16 @@ def _strings(df: DataFrame, mapping: Mapping[str, str], *, file: str, max_row_ch
     """The mapped columns as strings."""
     nested = [n for n in mapping.values() if isinstance(df.schema[n].dataType, _NESTED)]
     if nested:
-        raise InputError(f"columns that hold no plain values: {listed(nested)}", where=file)
-    strings = [_as_string(df.schema[found].dataType, found).alias(name) for name, found in mapping.items()]
-    values = {name: F.col(quoted(name)) for name in mapping}
+        raise InputError(f"columns that hold no plain values: {_listed(nested)}", where=file)
+    strings = {n: _as_string(df.schema[found].dataType, found) for n, found in mapping.items()}
+    df = df.select(*[value.alias(name) for name, value in strings.items()])
+    names = [F.col(quoted(name)) for name in mapping]
     return flagged(
-        df.select(*strings),
-        values,
-        too_long=chars_of(values.values()) > max_row_chars,
+        df,
+        {name: F.make_valid_utf8(quoted(name)) for name in mapping},
+        too_long=chars_of(names) > max_row_chars,
         malformed=F.lit(False),
-        bad_bytes=any_of(F.coalesce(~F.is_valid_utf8(value), F.lit(False)) for value in values.values()),
+        bad_bytes=any_of(F.coalesce(~F.is_valid_utf8(value), F.lit(False)) for value in names),
         line=F.lit(None).cast("string"),
     )
 

@@ -6,6 +6,7 @@ import csv
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import unquote
@@ -17,7 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from churn_spark.errors import InputError
-from churn_spark.files import CORRUPT, REPLACEMENT, Layout, any_of, chars_of, flagged, literal, shown
+from churn_spark.files import CORRUPT, REPLACEMENT, Layout, any_of, chars_of, flagged, literal, reading, shown
 
 
 def json_layouts(spark: SparkSession, files: Sequence[str], max_row_chars: int) -> list[Layout]:
@@ -53,10 +54,7 @@ def csv_layouts(
     read by the parser that keeps these fields whole but cannot share a file between tasks.
     """
     lines = spark.read.text([literal(path) for path in files])
-    scans = _scan(lines, separator)
-    blank = set(files) - {scan.path for scan in scans}
-    if blank:
-        raise InputError("the file holds blank lines only", where=shown(min(blank)), fix="check --raw")
+    scans = _scan(spark, files, lines, separator)
     groups: dict[tuple[str, bool, bool], list[_Scan]] = defaultdict(list)
     for scan in scans:
         _check_scan(scan)
@@ -84,8 +82,9 @@ class _Scan:
     only begin one, `closers` only end one, `either` may do both.
     """
 
-    url: str
+    path: str
     header: str
+    url: str
     quotes: int
     odd_lines: int
     openers: int
@@ -93,33 +92,35 @@ class _Scan:
     either: int
     bad_bytes: bool
 
-    @property
-    def path(self) -> str:
-        return unquote(self.url)
 
-
-def _scan(lines: DataFrame, separator: str) -> list[_Scan]:
+def _scan(spark: SparkSession, files: Sequence[str], lines: DataFrame, separator: str) -> list[_Scan]:
+    with ThreadPoolExecutor(8) as pool:
+        headers = list(pool.map(partial(_header, spark), files))
     line, sep = F.col("value"), re.escape(separator)
     quotes = _count(line, '"')
     is_odd = quotes % 2 == 1
     single = F.when(is_odd, F.replace(line, F.lit('""'), F.lit("")))
     opens, closes = single.rlike(rf'(^|{sep})"[^"]*\z'), single.rlike(rf'^[^"]*"({sep}|\z)')
-    place = F.struct("_metadata.file_block_start", F.monotonically_increasing_id())
-    seen = lines.where(F.trim(line) != "").select(
-        line, F.col("_metadata.file_path").alias("url"), place.alias("place")
-    )
-    found = seen.groupBy("url").agg(
-        F.min_by(F.left(line, F.lit(1_000_000)), "place").alias("header"),
+    # Numbers only, no lines: a sum is kept in place, while a string in an aggregate means sorting all rows.
+    found = lines.groupBy(F.col("_metadata.file_path").alias("url")).agg(
         F.sum(quotes).alias("quotes"),
         F.count_if(is_odd).alias("odd_lines"),
         F.count_if(opens & ~closes).alias("openers"),
         F.count_if(closes & ~opens).alias("closers"),
         F.count_if(opens & closes).alias("either"),
-        # A set, not a maximum: beside a collecting function Spark need not sort the lines by file.
-        F.collect_set(F.when(~F.is_valid_utf8(line), True)).alias("bad_bytes"),
+        F.max(~F.is_valid_utf8(line)).alias("bad_bytes"),
     )
-    rows = sorted((row.asDict() for row in found.collect()), key=lambda row: str(row["url"]))
-    return [_Scan(**{**row, "bad_bytes": bool(row["bad_bytes"])}) for row in rows]
+    by_path = {unquote(row.url): row.asDict() for row in found.collect()}
+    return [_Scan(file, header, **by_path[file]) for file, header in zip(files, headers, strict=True)]
+
+
+def _header(spark: SparkSession, file: str) -> str:
+    """The first line that is not blank."""
+    with reading():
+        first = spark.read.text(literal(file)).where(F.trim("value") != "").head()
+    if first is None:
+        raise InputError("the file holds blank lines only", where=shown(file), fix="check --raw")
+    return str(first.value)
 
 
 def _check_scan(scan: _Scan) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import xgboost as xgb
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from xgboost.spark import SparkXGBClassifier
@@ -145,7 +145,7 @@ def fit_booster(
     fit reads it twice. The same rows and worker count give the same trees, since rows are placed by hash of
     the key and sorted. Raises ResourceError when a worker is lost or stalls more often than allowed.
     """
-    workers = num_workers(df, training)
+    workers = num_workers(df.sparkSession, training)
     placed = df.repartition(workers, *key).sortWithinPartitions(*key)
     logging.getLogger("XGBoost-PySpark").setLevel(logging.WARNING)
     model = _classifier(spec, workers, training).fit(placed.select("features", "label", "is_validation"))
@@ -159,9 +159,9 @@ def fit_booster(
     )
 
 
-def num_workers(df: DataFrame, training: config.Training) -> int:
+def num_workers(spark: SparkSession, training: config.Training) -> int:
     """How many workers fit: as configured, or all free slots. Raises ConfigError when there are too few."""
-    free = slots(df.sparkSession)
+    free = slots(spark)
     if training.num_workers == "auto":
         return free
     if training.num_workers > free:
@@ -184,10 +184,10 @@ def _classifier(spec: FeatureSpec, workers: int, training: config.Training) -> S
         feature_types=spec.types,
         missing=float("nan"),
         tree_method="hist",
-        objective="binary:logistic",
         eval_metric="logloss",
         random_state=training.seed,
         verbosity=0,
+        verbose=False,
         **({"monotone_constraints": monotone} if any(monotone) else {}),
         **{name: getattr(training, name) for name in TREE_SETTINGS},
     )

@@ -1,4 +1,4 @@
-"""One Spark session for all tests; those that use it are marked `spark`, so that `-m "not spark"` is quick."""
+"""One Spark session for all tests; those using it are marked `spark`, so that `-m "not spark"` is quick."""
 
 from __future__ import annotations
 

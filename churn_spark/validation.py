@@ -1,0 +1,336 @@
+"""Check every row against the contract, once: typed valid rows, rejected rows with reasons, exact counts.
+
+The rules are those of `columns.check_value`, as native Spark expressions; a test holds the two together.
+Everything is counted from the files written here, since a retried task would count twice in an accumulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from churn_spark import config
+from churn_spark.columns import (
+    DATE,
+    FALSE,
+    MISSING,
+    NUMBER,
+    SPACE,
+    TRUE,
+    WHOLE,
+    Column,
+    Contract,
+    problem_message,
+)
+from churn_spark.errors import ChurnError, InputError
+from churn_spark.files import CORRUPT, KEPT_CHARS, REPLACEMENT, ROW_ERROR, any_of, quoted, reading
+
+LabelUse = Literal["required", "ignored"]  # training, scoring
+
+PROBLEMS = "array<struct<name:string,message:string,columns:array<string>>>"
+ROW_PROBLEMS = {
+    "malformed_row": "the row does not have the fields that the header names",
+    "row_too_long": "the row is longer than the limit",
+    "duplicate_key": "several rows with this key, with different values",
+}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows by what became of them: rows_in = valid + rejected + duplicates (identical to one that stays).
+
+    `by_rule` counts rejected rows, `by_warning` valid ones, by "column:rule" or the rule of a whole row.
+    """
+
+    rows_in: int
+    valid: int
+    rejected: int
+    duplicates: int
+    degraded: int
+    churners: int
+    stayers: int
+    by_rule: dict[str, int]
+    by_warning: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Validated:
+    """Valid rows (typed columns, `_warnings`), rejected rows (raw strings, `_corrupt_record`, `_errors`)."""
+
+    valid: DataFrame
+    rejected: DataFrame
+    counts: Counts
+
+
+# -- rules of a row -------------------------------------------------------------------------------------
+
+
+def with_errors(
+    df: DataFrame, contract: Contract, *, settings: config.Validation, label: LabelUse
+) -> DataFrame:
+    """Type the used columns and add `_errors` and `_warnings`; `df` is what `sources.read_raw` gives.
+
+    Columns out: the used columns in their types (null where missing or bad), `_raw` (a struct of strings:
+    what the source held, where the typed value does not say it again), `_corrupt_record`, and `_errors` and
+    `_warnings`, arrays of struct<name, message, columns>. With the label required, i.e. in training, any
+    problem is an error; with the label ignored only an unusable key is, and other problems are warnings.
+    """
+    columns = contract.used
+    for stage in (_text, _number, _value):  # each in a projection of its own, to be computed once
+        df = df.withColumns({_temporary(stage.__name__, c): stage(c) for c in columns})
+    problems = {c.name: _problem(c, settings, label) for c in columns}
+    df = df.withColumns({_temporary("_problem", c): problems[c.name] for c in columns})
+    strict = [c for c in columns if label == "required" or c.name in contract.key]
+    lenient = [c for c in columns if c not in strict and c.role != "label"]
+    row_problem = _first((F.col(ROW_ERROR) == name, name, None) for name in ("malformed_row", "row_too_long"))
+    errors = F.when(row_problem.isNotNull(), F.array(row_problem)).otherwise(_collected(strict))
+    raw = F.struct(*[F.left(_raw(c), F.lit(KEPT_CHARS)).alias(c.name) for c in columns])
+    return df.select(
+        *[_typed(c).alias(c.name) for c in columns],
+        F.when(F.size(errors) > 0, raw).alias("_raw"),
+        CORRUPT,
+        errors.cast(PROBLEMS).alias("_errors"),
+        _collected(lenient).cast(PROBLEMS).alias("_warnings"),
+    )
+
+
+def _temporary(stage: str, column: Column) -> str:
+    return f"{stage}:{column.name}"
+
+
+def _raw(column: Column) -> SparkColumn:
+    return F.col(quoted(column.name))
+
+
+def _of(stage: str, column: Column) -> SparkColumn:
+    return F.col(quoted(_temporary(stage, column)))
+
+
+def _text(column: Column) -> SparkColumn:
+    """The text to be parsed, without the white space around it; null where it stands for a missing value."""
+    raw = _raw(column)
+    words = "|".join(() if column.role == "id" else filter(None, MISSING))
+    starts = {ord(c) for c in SPACE + words + words.upper()} | {0}
+    missing = raw.rlike(rf"^[{SPACE}]*(?i:{words})?[{SPACE}]*\z")
+    # Most values cannot stand for a missing one by their first character, which saves a regular expression.
+    present = ~F.ascii(raw).isin(*sorted(starts)) | ~missing
+    return F.when(present, raw if column.kind == "string" else F.btrim(raw, F.lit(SPACE)))
+
+
+def _number(column: Column) -> SparkColumn:
+    """The text as a number; its pattern comes first, since `try_cast` takes `7d` for one."""
+    if column.kind not in ("double", "bigint"):
+        return F.lit(None).cast("double")
+    text = _of("_text", column)
+    return F.when(text.rlike(NUMBER), text.try_cast("double"))
+
+
+def _value(column: Column) -> SparkColumn:
+    """The parsed value, null where there is none."""
+    text, number = _of("_text", column), _of("_number", column)
+    if column.kind == "double":
+        return F.when(F.abs(number) < float("inf"), number)
+    if column.kind == "bigint":
+        return F.when(text.rlike(WHOLE), number.cast("bigint"))
+    if column.kind == "boolean":
+        word = F.lower(text)
+        return F.when(word.isin(*TRUE), True).when(word.isin(*FALSE), False)
+    if column.kind == "date":
+        return F.when(text.rlike(DATE), text.try_cast("date"))
+    return text
+
+
+def _problem(column: Column, settings: config.Validation, label: LabelUse) -> SparkColumn:
+    """The first broken rule, in the order of `columns.check_value`; null where there is none."""
+    raw, text, value = _raw(column), _of("_text", column), _of("_value", column)
+    unparsed = text.isNotNull() & value.isNull()
+    rules = [(F.col(ROW_ERROR).eqNullSafe("bad_encoding") & raw.contains(REPLACEMENT), "bad_encoding")]
+    if column.role == "id":
+        rules += [(text.isNull(), "id_missing"), (F.length(raw) > settings.max_id_chars, "id_too_long")]
+    elif column.role == "label":
+        rules += [(unparsed, "label_invalid")]
+        rules += [(text.isNull(), "label_missing")] if label == "required" else []
+    elif column.kind == "bigint":
+        rules += [
+            (unparsed & ~(F.abs(_of("_number", column)) < float("inf")), "not_a_number"),
+            (unparsed, "not_whole"),
+        ]
+    else:
+        unreadable = {"double": "not_a_number", "boolean": "not_boolean", "date": "not_a_date"}
+        rules += [(unparsed, unreadable[column.kind])] if column.kind in unreadable else []
+    if column.required or column.role == "snapshot":
+        rules.append((text.isNull(), "required_missing"))
+    if column.min is not None:
+        rules.append((value < column.min, "below_min"))
+    if column.max is not None:
+        rules.append((value > column.max, "above_max"))
+    if column.allowed is not None:
+        rules.append((~value.isin(*column.allowed_values), "not_allowed"))
+    if column.pattern is not None:  # (?d): only \n ends a line, as in Python
+        rules.append((~text.rlike(rf"(?d)^(?:{column.pattern})\z"), "pattern_mismatch"))
+    return _first((condition, name, column) for condition, name in rules)
+
+
+def _first(rules: Iterable[tuple[SparkColumn, str, Column | None]]) -> SparkColumn:
+    """The problem of the first rule that is broken, else null."""
+    return F.coalesce(*[F.when(condition, _described(name, column)) for condition, name, column in rules])
+
+
+def _described(name: str, column: Column | None, columns: Iterable[str] = ()) -> SparkColumn:
+    message = problem_message(name, column) if column else ROW_PROBLEMS[name]
+    names = [column.name] if column else list(columns)
+    return F.struct(
+        F.lit(name).alias("name"),
+        F.lit(message).alias("message"),
+        F.array(*map(F.lit, names)).cast("array<string>").alias("columns"),
+    )
+
+
+def _collected(columns: Iterable[Column]) -> SparkColumn:
+    problems = [_of("_problem", column) for column in columns]
+    if not problems:
+        return F.array()
+    return F.when(any_of(p.isNotNull() for p in problems), F.array_compact(F.array(*problems))).otherwise(
+        F.array()
+    )
+
+
+def _typed(column: Column) -> SparkColumn:
+    return F.when(_of("_problem", column).isNull(), _of("_value", column))
+
+
+# -- the split of a table -------------------------------------------------------------------------------
+
+
+def split_valid(
+    df: DataFrame, contract: Contract, *, settings: config.Validation, label: LabelUse, folder: str
+) -> Validated:
+    """Check all rows of a raw table and split them; both halves read only what is written to `folder`.
+
+    `df` is what `sources.read_raw` gives. A row with an error is rejected, and so is every row of a key that
+    comes with different values; of identical rows one stays. `valid` has the used columns in their types and
+    `_warnings`; `rejected` has them as raw strings (cut to 10,000 characters), `_corrupt_record`, `_errors`.
+    Raises InputError where the input cannot be read to its end.
+    """
+    checked = _written(with_errors(df, contract, settings=settings, label=label), f"{folder}/checked")
+    is_good = F.size("_errors") == 0
+    valid, rejected, identical = checked.where(is_good), checked.where(~is_good), 0
+    keys = valid.groupBy(*map(quoted, contract.key)).count().where("count > 1")
+    if not keys.isEmpty():
+        repeated = _written(_repeated(valid, keys, contract, label=label), f"{folder}/repeated")
+        valid = valid.join(repeated.select(*map(quoted, contract.key)), list(contract.key), "left_anti")
+        valid = valid.unionByName(repeated.where("_fate = 'kept'").drop("_fate"))
+        rejected = rejected.unionByName(repeated.where("_fate = 'rejected'").drop("_fate"))
+        identical = repeated.where("_fate = 'identical'").count()
+    names = [quoted(c.name) for c in contract.used]
+    return Validated(
+        valid.select(*names, "_warnings"),
+        rejected.select(*[_told(c).alias(c.name) for c in contract.used], CORRUPT, "_errors"),
+        _counts(valid, rejected, contract, rows_in=checked.count(), identical=identical),
+    )
+
+
+def _written(df: DataFrame, path: str) -> DataFrame:
+    with reading():
+        df.write.parquet(path)
+    return df.sparkSession.read.schema(df.schema).parquet(path)
+
+
+def _repeated(valid: DataFrame, keys: DataFrame, contract: Contract, *, label: LabelUse) -> DataFrame:
+    """The rows whose key comes again, with their `_fate`: rejected, kept, or identical to the one kept."""
+    compared = [_raw(c) for c in contract.used if label == "required" or c.role != "label"]
+    row_hash = F.xxhash64(*compared, F.array(*[value.isNull() for value in compared]))
+    rows = valid.join(keys.drop("count"), list(contract.key), "left_semi").withColumn("_hash", row_hash)
+    same_key = Window.partitionBy(*map(quoted, contract.key))
+    differs = F.min("_hash").over(same_key) != F.max("_hash").over(same_key)
+    copy = F.row_number().over(same_key.orderBy(F.size("_warnings")))
+    rows = rows.withColumns({"_differs": differs, "_copy": copy})
+    problem = F.array(_described("duplicate_key", None, contract.key)).cast(PROBLEMS)
+    fate = F.when(F.col("_differs"), "rejected").when(F.col("_copy") == 1, "kept").otherwise("identical")
+    return rows.select(
+        *[quoted(name) for name in valid.columns if name != "_errors"],
+        F.when(F.col("_differs"), problem).otherwise(F.col("_errors")).alias("_errors"),
+        fate.alias("_fate"),
+    )
+
+
+def _told(column: Column) -> SparkColumn:
+    """The raw string; where the row in itself was good, its value as a string."""
+    value = F.left(_raw(column).cast("string"), F.lit(KEPT_CHARS))
+    return F.when(F.col("_raw").isNull(), value).otherwise(F.col("_raw")[column.name])
+
+
+def _counts(
+    valid: DataFrame, rejected: DataFrame, contract: Contract, *, rows_in: int, identical: int
+) -> Counts:
+    label = _raw(contract.label) if contract.label else F.lit(None).cast("boolean")
+    tally = valid.agg(
+        F.count("*").alias("valid"),
+        F.count_if(F.size("_warnings") > 0).alias("degraded"),
+        F.count_if(label).alias("churners"),
+        F.count_if(~label).alias("stayers"),
+    ).collect()[0]
+    refused = rejected.count()
+    if rows_in != tally.valid + refused + identical:
+        raise ChurnError(
+            f"rows got lost: {rows_in} in, {tally.valid} valid, {refused} rejected, {identical} duplicates",
+            fix="report this; nothing was published",
+        )
+    return Counts(
+        rows_in=rows_in,
+        rejected=refused,
+        duplicates=identical,
+        by_rule=_by_rule(rejected, "_errors") if refused else {},
+        by_warning=_by_rule(valid, "_warnings") if tally.degraded else {},
+        **tally.asDict(),
+    )
+
+
+def _by_rule(df: DataFrame, column: str) -> dict[str, int]:
+    found = df.select(F.explode(column).alias("problem")).groupBy("problem.name", "problem.columns").count()
+    rows = sorted(found.collect(), key=lambda row: (-row["count"], row["name"], row["columns"]))
+    return {_rule(row["name"], row["columns"]): row["count"] for row in rows}
+
+
+def _rule(name: str, columns: Iterable[str]) -> str:
+    return name if name in ROW_PROBLEMS else f"{','.join(columns)}:{name}"
+
+
+# -- gates of a table -----------------------------------------------------------------------------------
+
+
+def check_gates(counts: Counts, *, settings: config.Validation, label: LabelUse) -> None:
+    """Refuse a table that is not fit for its purpose; call it when the rejected rows are written.
+
+    Training needs rows, churners and stayers. Training and scoring alike need the share of bad rows within
+    its limit: those rejected and those scored without a value because it is bad. Raises InputError.
+    """
+    is_training = label == "required"
+    if is_training and not counts.rows_in:
+        raise InputError("the input holds no rows", fix="check --raw")
+    bad = counts.rejected + counts.degraded
+    if bad > settings.max_reject_share * counts.rows_in:
+        rules = [*counts.by_rule.items(), *counts.by_warning.items()]
+        listed = ", ".join(f"{rule} {count}" for rule, count in sorted(rules, key=lambda r: -r[1])[:5])
+        raise InputError(
+            f"{bad} of {counts.rows_in} rows ({bad / counts.rows_in:.1%}) break the contract, "
+            f"above the limit of {settings.max_reject_share:.1%}: {listed}",
+            where="validation.max_reject_share",
+            fix="mend the input (see churn_rejects), or correct the rules under `columns`",
+        )
+    if is_training and not (counts.churners and counts.stayers):
+        raise InputError(
+            f"the label has one class only: {counts.churners} churners, {counts.stayers} others",
+            fix="train on a table that holds both customers who left and customers who stayed",
+        )
+    if is_training and counts.churners < settings.min_churners:
+        raise InputError(
+            f"{counts.churners} churners among {counts.valid} valid rows, fewer than {settings.min_churners}",
+            where="validation.min_churners",
+            fix="train on a longer period or on more customers",
+        )

@@ -1,0 +1,161 @@
+"""Settings: layers, their order, and what is refused before anything runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from churn_spark.config import Config, is_table_name, json_schema, load_config, merge_layers
+from churn_spark.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+
+
+def layer(folder: Path, text: str) -> str:
+    path = folder / "layer.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_load_config_without_layers_is_base_yaml() -> None:
+    config = load_config()
+    assert config.contract.key == ("customer_id",)
+    assert config.training.n_estimators == 500
+
+
+def test_base_yaml_names_every_setting_with_its_default() -> None:
+    base = yaml.safe_load((ROOT / "conf" / "base.yaml").read_text())
+    given = Config.model_validate(base)
+    bare = Config.model_validate({k: base[k] for k in ("raw", "output", "columns")})
+    assert given == bare
+    assert set(base) == set(Config.model_fields)
+    for section, fields in base.items():
+        model = Config.model_fields[section].annotation
+        if hasattr(model, "model_fields"):
+            assert set(fields) == set(model.model_fields), section
+
+
+def test_load_config_later_layers_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = layer(tmp_path, "training: {max_depth: 3, learning_rate: 0.2}")
+    monkeypatch.setenv("CHURN_SPARK__TRAINING__MAX_DEPTH", "4")
+    config = load_config([path], settings=["training.learning_rate=0.3"], options={"raw": "x.csv"})
+    assert (config.training.max_depth, config.training.learning_rate, config.raw) == (4, 0.3, "x.csv")
+
+
+def test_merge_layers_says_where_a_value_came_from(tmp_path: Path) -> None:
+    path = layer(tmp_path, "split: {seed: 7}")
+    _, origin = merge_layers([path], settings=["split.test=0.3"], options={})
+    assert origin["split.seed"] == path
+    assert origin["split.test"] == "--set split.test"
+    assert origin["split.validation"] == "conf/base.yaml"
+
+
+def test_columns_are_merged_and_null_drops_one(tmp_path: Path) -> None:
+    path = layer(tmp_path, "columns: {region: {role: categorical}, age: null}")
+    names = [c.name for c in load_config([path]).contract.columns]
+    assert "region" in names
+    assert "age" not in names
+    assert "tenure" in names
+
+
+def test_columns_with_another_id_replace_the_inherited_ones(tmp_path: Path) -> None:
+    path = layer(tmp_path, "columns: {key: {role: id}, gone: {role: label}}")
+    assert [c.name for c in load_config([path]).contract.columns] == ["key", "gone"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "where", "hint"),
+    [
+        ("training.max_dept=4", "training.max_dept", "training.max_depth"),
+        ("columns.age.rol=x", "columns.age.rol", "columns.age.role"),
+        ("txet.redact=true", "txet", "text"),
+    ],
+)
+def test_load_config_unknown_key_suggests_the_nearest(setting: str, where: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(settings=[setting])
+    assert where in caught.value.where
+    assert hint in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["training.max_depth=abc", "training.learning_rate=7", "split.test=0", "decision.capacity=0", "columns.age.min=999",
+     "training.save_format=onnx", "columns.age.role=nonsense", "validation=3", "split.validation=0.9"],
+)  # fmt: skip
+def test_load_config_refuses_wrong_values(setting: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(settings=[setting])
+    assert caught.value.where
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "raw: !!python/object/apply:os.system ['touch hacked']",
+        "a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]",
+        "raw: [unclosed",
+        "- a\n- list",
+        "raw: a\nraw: b",
+    ],
+)
+def test_load_config_refuses_hostile_or_broken_yaml(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError):
+        load_config([layer(tmp_path, text)])
+    assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize("key", ["text.summarizer.remote.api_key", "text.embedder.remote.base_url"])
+def test_load_config_refuses_secrets_without_repeating_them(key: str) -> None:
+    secret = "https://user:hunter2222@host/v1" if key.endswith("url") else "sk-abcdefghijklmnop"
+    with pytest.raises(ConfigError, match="secret") as caught:
+        load_config(settings=[f"{key}={secret}"])
+    assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"raw": "t1 where 1=0 union all select 99"},
+        {"output": "../../x"},
+        {"output": "data"},
+        {"output": "data/sample/customers.csv"},
+        {"output": "."},
+        {"raw": "{{job.parameters.raw}}"},
+        {"raw": ""},
+    ],
+)
+def test_load_config_refuses_bad_locations(options: dict[str, str]) -> None:
+    with pytest.raises(ConfigError):
+        load_config(options=options)
+
+
+@pytest.mark.parametrize("options", [{"raw": "main.crm.customers"}, {"raw": "s3://b/k.csv"}, {"raw": "my file.csv"}])
+def test_load_config_accepts_paths_and_tables(options: dict[str, str]) -> None:
+    assert load_config(options=options).raw == options["raw"]
+
+
+def test_load_config_missing_layer_lists_the_places_tried() -> None:
+    with pytest.raises(ConfigError, match=r"tried .*nowhere\.yaml"):
+        load_config(["nowhere.yaml"])
+
+
+def test_is_table_name_tells_names_from_paths() -> None:
+    assert is_table_name("main.crm.customers")
+    assert is_table_name("crm.customers")
+    assert not any(map(is_table_name, ["customers.csv", "out", "a/b.c", "a.b.c.d", "a.b; drop"]))
+
+
+def test_leakage_can_be_given_in_a_word() -> None:
+    assert load_config(settings=["leakage=fail"]).leakage.action == "fail"
+    with pytest.raises(ConfigError):
+        load_config(settings=["leakage=perhaps"])
+
+
+def test_json_schema_file_is_current() -> None:
+    assert json.loads((ROOT / "conf" / "schema.json").read_text()) == json_schema()
