@@ -150,11 +150,13 @@ def _doctor(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 def _sample(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from churn_spark.sample import write_sample
 
-    written = write_sample(
-        options.output_path, rows=options.rows, seed=options.seed, file_format=options.format,
-        months=options.panel, truth=options.truth,
-    )  # fmt: skip
-    _say([f"wrote {path}" for path in written])
+    forms = [("raw" if options.format == "csv" else "clean", options.output_path)]
+    if options.truth:
+        stem, dot, ending = options.output_path.rpartition(".")
+        forms.append(("truth", f"{stem}_truth{dot}{ending}" if dot else f"{options.output_path}_truth"))
+    for form, path in forms:
+        write_sample(path, options.rows, file_format=options.format, form=form, seed=options.seed, months=options.panel)
+        _say([f"wrote {path}"])
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The files of a raw table: which there are, what readers make of a row, how a failed read is put in words."""
+"""The files of a raw table: which there are, what readers make of a row, a failed read in words."""
 
 from __future__ import annotations
 
@@ -120,6 +120,11 @@ def flagged(
 def quoted(name: str) -> str:
     """A column's name as a reference, whatever its characters."""
     return "`" + name.replace("`", "``") + "`"
+
+
+def longer_than(text: SparkColumn, chars: int) -> SparkColumn:
+    """Whether a text has more characters; most texts are told by their bytes alone, without counting."""
+    return (F.octet_length(text) > chars) & (F.length(text) > chars)
 
 
 def chars_of(values: Iterable[SparkColumn]) -> SparkColumn:

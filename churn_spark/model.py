@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,15 +25,23 @@ from churn_spark.config import Text
 from churn_spark.decisions import Policy
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.features import FeatureSpec, assemble
+from churn_spark.reasons import Reasons
 
 CHAMPION = "champion.json"
 FORMAT = 1
 
+REASON_FIELDS = tuple(f"reason_{rank}{part}" for rank in (1, 2, 3) for part in ("", "_effect", "_text"))
 RECORD_FIELDS = (
     "churn_probability", "churn_score_raw", "churn_prediction", "threshold", "risk_band", "expected_value",
-    "value_at_risk", "recommended", "in_holdout", "reason_1", "reason_1_effect", "reason_1_text", "reason_2",
-    "reason_2_effect", "reason_2_text", "reason_3", "reason_3_effect", "reason_3_text",
+    "value_at_risk", "recommended", "in_holdout", *REASON_FIELDS,
 )  # fmt: skip
+
+
+class Scored(NamedTuple):
+    """The outcome of scoring: RECORD_FIELDS row by row, and all reasons where they were asked for."""
+
+    table: pd.DataFrame
+    reasons: Reasons | None
 
 
 @dataclass(frozen=True)
@@ -59,13 +67,14 @@ class ChurnModel:
         summaries: Mapping[str, Sequence[str | None]],
         top: int = 3,
         templates: Mapping[str, str] | None = None,
-    ) -> pd.DataFrame:
+    ) -> Scored:
         """Score typed rows.
 
         `frame` holds the id, numeric and categorical columns; `vectors` per text column a float32 matrix,
-        rows of NaN where there is no text; `summaries` the text to quote. Returns one row per row, in order,
-        with the columns RECORD_FIELDS: probabilities in [0, 1], effects in log-odds, money in the policy's
-        unit. `recommended` knows nothing of capacity.
+        rows of NaN where there is no text; `summaries` the text to quote. Returns a table with one row per
+        row, in order, and the columns RECORD_FIELDS (probabilities in [0, 1], effects in log-odds, money in
+        the policy's unit; `recommended` knows nothing of capacity), and every column's reason, unless `top`,
+        the number of reasons to name, is 0.
         """
         matrix = assemble(self.spec, frame, vectors=vectors)
         margin = self.margin(matrix)
@@ -86,13 +95,15 @@ class ChurnModel:
                 "in_holdout": held,
             }
         )
-        told = self._reasons(matrix, frame, summaries, top, templates or {})
+        if top == 0:
+            return Scored(scored.assign(**dict.fromkeys(REASON_FIELDS)), None)
+        groups, effects = self.effects(matrix)
+        told = reasons.in_words(effects, groups, frame, quotes=summaries, templates=templates or {})
         for rank in (1, 2, 3):
-            ranked = [row[rank - 1] if len(row) >= rank else None for row in told]
-            scored[f"reason_{rank}"] = [r.column if r else None for r in ranked]
-            scored[f"reason_{rank}_effect"] = np.array([r.effect if r else np.nan for r in ranked], np.float32)
-            scored[f"reason_{rank}_text"] = [r.text if r else None for r in ranked]
-        return scored
+            found = told.top(rank) if rank <= top else (None, np.nan, None)
+            for part, values in zip(("", "_effect", "_text"), found, strict=True):
+                scored[f"reason_{rank}{part}"] = values
+        return Scored(scored, told)
 
     def margin(self, matrix: Matrix) -> Matrix:
         """The booster's raw log-odds, float32 of shape (n,), for model inputs as `assemble` makes them."""
@@ -102,29 +113,17 @@ class ChurnModel:
             self.booster.inplace_predict(matrix, predict_type="margin", validate_features=False), np.float32
         )
 
-    def effects(self, matrix: Matrix) -> tuple[list[str], Matrix]:
+    def effects(self, matrix: Matrix) -> tuple[tuple[str, ...], Matrix]:
         """Contributions by source column and the baseline, which add up to the margin; see `reasons`."""
         if not len(matrix):
-            return list(dict.fromkeys(self.spec.sources)), np.empty((0, 0), np.float32)
+            groups = tuple(dict.fromkeys(self.spec.sources))
+            return groups, np.empty((0, len(groups) + 1), np.float32)
         data = xgb.DMatrix(
             matrix, feature_names=self.spec.names, feature_types=self.spec.types, missing=np.nan, nthread=1,
             enable_categorical=True,
         )  # fmt: skip
         contributions = self.booster.predict(data, pred_contribs=True)
         return reasons.grouped_contributions(contributions, self.spec.sources)
-
-    def _reasons(
-        self,
-        matrix: Matrix,
-        frame: pd.DataFrame,
-        quotes: Mapping[str, Sequence[str | None]],
-        top: int,
-        templates: Mapping[str, str],
-    ) -> list[list[reasons.Reason]]:
-        if top == 0 or frame.empty:
-            return [[] for _ in range(len(frame))]
-        groups, effects = self.effects(matrix)
-        return reasons.top_reasons(effects, groups, frame, count=top, quotes=quotes, templates=templates)
 
     def _customer_value(self, frame: pd.DataFrame) -> Any:
         column = self.manifest["customer_value_column"]
@@ -158,7 +157,7 @@ class ChurnModel:
             summaries={name: [n.summary for n in found] for name, (found, _) in prepared.items()},
             templates=self.manifest.get("templates", {}),
         )
-        fields = iter(_records(scored))
+        fields = iter(_records(scored.table))
         texts = iter(zip(*(found for found, _ in prepared.values()), strict=True)) if prepared else iter(())
         return [
             self._answer(values, problems, fields, texts) if ok else self._unscorable(record, problems)

@@ -24,7 +24,15 @@ from churn_spark.errors import GateError, InputError, ResourceError
 from churn_spark.features import FeatureSpec
 from churn_spark.model import ChurnModel
 from churn_spark.run import Run, lock
-from churn_spark.scoring import as_published, with_previous, with_ranks, with_scores, with_status, within_capacity
+from churn_spark.scoring import (
+    as_published,
+    reasons_table,
+    with_previous,
+    with_ranks,
+    with_scores,
+    with_status,
+    within_capacity,
+)
 from churn_spark.files import reading
 from churn_spark.sources import read_raw
 from churn_spark.splits import resolve_mode, with_split
@@ -388,10 +396,12 @@ def score(run: Run, *, score_date: dt.date, model_name: str = "champion") -> Non
                 }
             )
             rows = run.record["rows"]["scored"] = int(scored.count())
+            day = f"score_date={score_date.isoformat()}"
+            if config.scoring.reasons:
+                reasons = reasons_table(scored, config.contract, run_id=run.run_id)
+                run.tables.replace(reasons, "churn_reasons", partition=day)
             published = as_published(final, config.contract, rows=rows)
-            facts["table"] = run.tables.replace(
-                published, "churn_scores", partition=f"score_date={score_date.isoformat()}"
-            )
+            facts["table"] = run.tables.replace(published, "churn_scores", partition=day)
 
 
 def load_model(run: Run, name: str) -> ChurnModel:

@@ -82,10 +82,10 @@ def call_all(items: Sequence[Any], ask: Ask, *, limits: Remote) -> list[Result]:
 
     `ask(client, item)` makes exactly one request. It is called again after a time-out, a lost connection, a
     429, a 5xx or an answer that is no JSON, at most `max_attempts` times in all; each call is cut off after
-    `timeout_seconds`, whatever trickles in. Budgets are looked at before each call, so that at most `concurrency` answers
-    come after one is spent. Raises ResourceError where the endpoint stops the work (key, quota, unknown model,
-    unavailable) before any of these items was answered; else the answers come back, the rest as pending, and
-    the next call raises.
+    `timeout_seconds`, whatever trickles in. Budgets are looked at before each call, so that at most
+    `concurrency` answers come after one is spent. Raises ResourceError where the endpoint stops the work
+    (key, quota, unknown model, unavailable) before any of these items was answered; else the answers come
+    back, the rest as pending, and the next call raises.
     """
     meter = _meter(limits)
     with meter.lock:  # one batch at a time, or the limits would hold for each

@@ -50,7 +50,13 @@ class Effects:
     age: float = -0.25  # for each 20 years above 45
     spend: float = 0.7  # each e-fold of spending
     plans: Mapping[str, float] = field(
-        default_factory=lambda: {"monthly": 0.5, "annual": -1.2, "prepaid": 0.7, "family": -0.8, "business": -1.0}
+        default_factory=lambda: {
+            "monthly": 0.5,
+            "annual": -1.2,
+            "prepaid": 0.7,
+            "family": -0.8,
+            "business": -1.0,
+        }
     )
     topics: Mapping[str, tuple[float, float]] = field(
         default_factory=lambda: {
@@ -74,7 +80,7 @@ AFTER_DRIFT = replace(BEFORE_DRIFT, new=0.8)
 
 # Rejected by the default contract, each for another reason. `{}` is the value that would have stood there.
 BAD_VALUES = (
-    ("age", "thirty"), ("spend_rate", "${}"), ("churn", "maybe"), ("customer_id", ""), ("age", "-5"),
+    ("age", "thirty"), ("spend_rate", "${}"), ("churn", "maybe"), ("customer_id", ""), ("age", "{}.5"), ("age", "-5"),
     ("tenure", "{} months"), ("spend_rate", "{}d"), ("age", "{}L"), ("churn", ""), ("customer_id", "   "),
     ("tenure", "-1"), ("age", "999"), ("spend_rate", "Infinity"), ("churn", "2"), ("spend_rate", "-9.99"),
 )  # fmt: skip
@@ -127,7 +133,9 @@ def sample_table(
             for first in batch["id"] * BLOCK:
                 yield customers(first, min(BLOCK, rows - first), seed=seed, months=months, form=form)
 
-    return spark.range(0, blocks, 1, -(-blocks // 50)).mapInPandas(make, schema=schema(months=months, form=form))
+    return spark.range(0, blocks, 1, -(-blocks // 50)).mapInPandas(
+        make, schema=schema(months=months, form=form)
+    )
 
 
 def schema(*, months: int | None = None, form: Form = "clean") -> str:

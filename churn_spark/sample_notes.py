@@ -496,7 +496,7 @@ def _call_log(say: Say, topics: Topics) -> str:
 
 def _chat(say: Say, topics: Topics) -> str:
     lines = []
-    for sentence in _Words(say, CUSTOMER).fill(_long_story(say, topics, CUSTOMER_FILLERS)):
+    for sentence in _Words(say, CUSTOMER).fill(_long_story(say, topics, CUSTOMER_FILLERS))[:12]:
         lines += [f"Customer: {sentence}", f"Agent: {say(AGENT_REPLIES)}"]
     return str(say(_GAPS)).join(lines)
 

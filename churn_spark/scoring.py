@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 from churn_spark.arrow import vector_matrix
 from churn_spark.columns import Contract
 from churn_spark.model import RECORD_FIELDS, ChurnModel
-from churn_spark.schemas import SCORES, Field, ddl, scores_schema
+from churn_spark.reasons import BASELINE, BASELINE_TEXT, Reasons
+from churn_spark.schemas import REASONS, SCORES, Field, ddl, scores_schema
 from churn_spark.tables import with_comments
 from churn_spark.text import embedding_column, status_column, summary_column
 
@@ -29,7 +30,8 @@ def with_scores(
     """Add what `ChurnModel.score` gives, one row per row.
 
     `df` has the contract's id, numeric and categorical columns and `with_texts`' columns; the vectors are
-    dropped. `keep` names the columns to carry over (default: all others). Python is entered once.
+    dropped. `keep` names the columns to carry over (default: all others). With `top` above 0 there is also
+    `_reasons`, what `reasons_table` unfolds. Python is entered once.
     """
     vectors = [embedding_column(t.name) for t in model.spec.texts]
     kept = [c for c in (keep or df.columns) if c not in vectors]
@@ -37,6 +39,7 @@ def with_scores(
     summaries = {t.name: summary_column(t.name) for t in model.spec.texts}
     source = df.select(*dict.fromkeys([*kept, *needed, *summaries.values(), *vectors]))
     schema = ", ".join([*(f"`{k}` {source.schema[k].dataType.simpleString()}" for k in kept), ddl(SCORED)])
+    schema += f", _reasons {REASONS_TYPE}" if top else ""
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -45,11 +48,12 @@ def with_scores(
                 t.name: vector_matrix(batch.column(embedding_column(t.name)), t.dimension) for t in model.spec.texts
             }
             quotes = {name: batch.column(column).to_pylist() for name, column in summaries.items()}
-            scored = model.score(frame, matrices, summaries=quotes, top=top, templates=templates)
-            yield pa.RecordBatch.from_arrays(
-                [*(batch.column(k) for k in kept), *(_array(scored[f.name], f.type) for f in SCORED)],
-                names=[*kept, *(f.name for f in SCORED)],
-            )
+            table, reasons = model.score(frame, matrices, summaries=quotes, top=top, templates=templates)
+            arrays = [*(batch.column(k) for k in kept), *(_array(table[f.name], f.type) for f in SCORED)]
+            names = [*kept, *(f.name for f in SCORED)]
+            if reasons is not None:
+                arrays, names = [*arrays, _reasons_array(reasons)], [*names, "_reasons"]
+            yield pa.RecordBatch.from_arrays(arrays, names=names)
 
     return source.mapInArrow(score, schema)
 
@@ -62,6 +66,36 @@ def _array(values: Any, kind: str) -> pa.Array:
         column = values.to_numpy(np.float32)
         return pa.array(column, mask=np.isnan(column))
     return pa.array(values, _ARROW[kind], from_pandas=True)
+
+
+REASONS_TYPE = "array<struct<rank:int,reason:string,value:string,effect:float,text:string>>"
+
+
+def _reasons_array(told: Reasons) -> pa.Array:
+    """All reasons of each row, strongest first, with the baseline as rank 0."""
+    rows, width = told.effects.shape
+    place = np.column_stack([np.full(rows, width - 1), told.order]).ravel()
+    row = np.repeat(np.arange(rows), width)
+    groups = np.array([*told.groups, BASELINE], dtype=object)
+    values = np.array([*told.values, [None] * rows], dtype=object)
+    texts = np.array([*told.texts, [BASELINE_TEXT] * rows], dtype=object)
+    fields = {
+        "rank": pa.array(np.tile(np.arange(width, dtype=np.int32), rows)),
+        "reason": pa.array(groups[place], pa.string()),
+        "value": pa.array(values[place, row], pa.string()),
+        "effect": pa.array(told.effects[row, place], pa.float32()),
+        "text": pa.array(texts[place, row], pa.string()),
+    }
+    structs = pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
+    offsets = np.arange(0, rows * width + 1, width, dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), structs)
+
+
+def reasons_table(scored: DataFrame, contract: Contract, *, run_id: str) -> DataFrame:
+    """`churn_reasons`: one row per customer and column, rank 0 the baseline; effects add up to the margin."""
+    key = F.col(contract.id.name).alias("customer_id")
+    unfolded = scored.select(key, F.explode("_reasons").alias("r")).select("customer_id", "r.*")
+    return with_comments(unfolded.withColumn("run_id", F.lit(run_id)), REASONS)
 
 
 def with_status(df: DataFrame, contract: Contract) -> DataFrame:

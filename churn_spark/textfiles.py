@@ -18,7 +18,18 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from churn_spark.errors import InputError
-from churn_spark.files import CORRUPT, REPLACEMENT, Layout, any_of, chars_of, flagged, literal, reading, shown
+from churn_spark.files import (
+    CORRUPT,
+    REPLACEMENT,
+    Layout,
+    any_of,
+    chars_of,
+    flagged,
+    literal,
+    longer_than,
+    reading,
+    shown,
+)
 
 
 def json_layouts(spark: SparkSession, files: Sequence[str], max_row_chars: int) -> list[Layout]:
@@ -138,7 +149,8 @@ def _check_scan(scan: _Scan) -> None:
 
 def _count(line: SparkColumn, character: str) -> SparkColumn:
     """How often an ASCII character stands in a line."""
-    return F.octet_length(line) - F.octet_length(F.replace(line, F.lit(character), F.lit("")))
+    count = F.octet_length(line) - F.octet_length(F.replace(line, F.lit(character), F.lit("")))
+    return F.when(line.contains(character), count).otherwise(0)  # it searches faster than it replaces
 
 
 def _fields(header: str, separator: str) -> tuple[str, ...]:
@@ -187,10 +199,11 @@ def _read_lines(
 ) -> DataFrame:
     """Every line a row, so that a large file is shared between tasks."""
     schema, options = _csv_schema(names).simpleString(), _csv_options(separator)
-    splits = (F.length("value") < _MAX_FIELDS) | (_count(F.col("value"), separator) < _MAX_FIELDS)
+    line = F.col("value")
+    splits = (F.octet_length(line) < _MAX_FIELDS) | (_count(line, separator) < _MAX_FIELDS)
     return _rows(
-        lines.where((F.trim("value") != "") & (F.col("value") != header)),
-        lambda line: F.from_csv(F.when(splits, line), schema, options),
+        lines.where((F.trim(line) != "") & (line != header)),
+        lambda checked: F.from_csv(F.when(splits, checked), schema, options),
         {name: f"_{names.index(found)}" for name, found in mapping.items()},
         max_row_chars=max_row_chars,
     )
@@ -205,7 +218,7 @@ def _rows(
 ) -> DataFrame:
     """Split lines into fields. A line that is too long is never parsed, so that its memory is bounded."""
     line, row = F.col("value"), F.col("row")
-    too_long = F.length(line) > max_row_chars
+    too_long = longer_than(line, max_row_chars)
     return flagged(
         lines.select(line, parse(F.when(~too_long, line)).alias("row")),
         {name: row[found] for name, found in mapping.items()},

@@ -87,15 +87,16 @@ def with_errors(
     df = df.withColumns({_temporary("_problem", c): problems[c.name] for c in columns})
     strict = [c for c in columns if label == "required" or c.name in contract.key]
     lenient = [c for c in columns if c not in strict and c.role != "label"]
-    row_problem = _first((F.col(ROW_ERROR) == name, name, None) for name in ("malformed_row", "row_too_long"))
-    errors = F.when(row_problem.isNotNull(), F.array(row_problem)).otherwise(_collected(strict))
+    whole_row = _first((F.col(ROW_ERROR) == name, name, None) for name in ("malformed_row", "row_too_long"))
+    errors = F.when(F.col(CORRUPT).isNotNull(), F.array(whole_row)).otherwise(_collected(strict))
+    df = df.withColumns({"_errors": errors, "_warnings": _collected(lenient)})
     raw = F.struct(*[F.left(_raw(c), F.lit(KEPT_CHARS)).alias(c.name) for c in columns])
     return df.select(
         *[_typed(c).alias(c.name) for c in columns],
-        F.when(F.size(errors) > 0, raw).alias("_raw"),
+        F.when(F.size("_errors") > 0, raw).alias("_raw"),
         CORRUPT,
-        errors.cast(PROBLEMS).alias("_errors"),
-        _collected(lenient).cast(PROBLEMS).alias("_warnings"),
+        "_errors",
+        "_warnings",
     )
 
 
@@ -115,10 +116,10 @@ def _text(column: Column) -> SparkColumn:
     """The text to be parsed, without the white space around it; null where it stands for a missing value."""
     raw = _raw(column)
     words = "|".join(() if column.role == "id" else filter(None, MISSING))
-    starts = {ord(c) for c in SPACE + words + words.upper()} | {0}
     missing = raw.rlike(rf"^[{SPACE}]*(?i:{words})?[{SPACE}]*\z")
     # Most values cannot stand for a missing one by their first character, which saves a regular expression.
-    present = ~F.ascii(raw).isin(*sorted(starts)) | ~missing
+    first = F.ascii(raw)
+    present = (first.between(0x21, 0x7E) & ~first.isin(ord("n"), ord("N"))) | ~missing
     return F.when(present, raw if column.kind == "string" else F.btrim(raw, F.lit(SPACE)))
 
 
@@ -193,10 +194,11 @@ def _described(name: str, column: Column | None, columns: Iterable[str] = ()) ->
 
 def _collected(columns: Iterable[Column]) -> SparkColumn:
     problems = [_of("_problem", column) for column in columns]
+    none = F.array().cast(PROBLEMS)
     if not problems:
-        return F.array()
+        return none
     return F.when(any_of(p.isNotNull() for p in problems), F.array_compact(F.array(*problems))).otherwise(
-        F.array()
+        none
     )
 
 

@@ -107,7 +107,7 @@ def test_effects_and_baseline_add_up_to_the_margin(model: ChurnModel) -> None:
     frame = pd.DataFrame({"age": [20.0, np.nan], "tenure": [1.0, 50.0], "spend_rate": [5.0, 9.0], "plan_type": ["annual", None]})
     matrix = assemble(model.spec, frame, vectors={"ticket_notes": rng.normal(size=(2, DIMENSION)).astype(np.float32)})
     groups, effects = model.effects(matrix)
-    assert groups == ["age", "tenure", "spend_rate", "plan_type", "ticket_notes"]
+    assert groups == ("age", "tenure", "spend_rate", "plan_type", "ticket_notes")
     np.testing.assert_allclose(effects.sum(axis=1), model.margin(matrix), atol=1e-5)
 
 
