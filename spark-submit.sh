@@ -34,5 +34,6 @@ if [[ "$1" == "--dry-run" ]]; then
   printf '%q ' "$SPARK_HOME/bin/spark-submit" "$@"; echo
   exit 0
 fi
-# Java announces a module that Spark asks for; nobody can act on that.
-exec "$SPARK_HOME/bin/spark-submit" "$@" 2> >(grep --line-buffered -v "^WARNING: Using incubator modules" >&2)
+# Java announces a module that Spark asks for, xgboost its ranks; nobody can act on that.
+noise='^WARNING: Using incubator modules|^\[[0-9:]+\] Task [0-9]+ got rank|^[A-Za-z]* *log level to|To adjust logging level'
+exec "$SPARK_HOME/bin/spark-submit" "$@" 2> >(grep --line-buffered -vE "$noise" >&2)

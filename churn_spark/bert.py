@@ -8,7 +8,7 @@ and GELU fused: faster than `transformers` on a CPU, and no import of it. The in
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +33,8 @@ class Weights(NamedTuple):
     tensors: dict[str, Tensor]
     config: dict[str, Any]
 
-    def __getitem__(self, name: str) -> tuple[Tensor, Tensor]:
+    def pair(self, name: str) -> tuple[Tensor, Tensor]:
+        """Weight and bias of one Linear or LayerNorm."""
         return self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
 
 
@@ -99,7 +100,7 @@ def int8(weights: Weights, ranges: Mapping[str, Tensor]) -> Bert:
         low, high = ranges[name].clamp(max=0)[0], ranges[name].clamp(min=0)[1]
         smoother = torch.ones_like(low) if name.endswith("down") else _smoother(weight, low, high)
         scale, zero = _affine(low / smoother, high / smoother)
-        output = (1.0, 0, torch.float32, "none", [], "")
+        output: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")
         if name.endswith("up"):  # GELU's result leaves as the u8 that the next layer reads
             output = (*_affine(*ranges[name.removesuffix("up") + "down"]), torch.uint8, "gelu", [], "none")
         return _int8_linear(weight * smoother, bias, 1 / (scale * smoother), scale, zero, output)
@@ -138,7 +139,7 @@ def _assemble(weights: Weights, linear: MakeLinear) -> Bert:
     return Bert(
         words=weights.tensors["embeddings.word_embeddings.weight"],
         positions=weights.tensors["embeddings.position_embeddings.weight"] + token_type,
-        norm=weights["embeddings.LayerNorm"],
+        norm=weights.pair("embeddings.LayerNorm"),
         layers=tuple(_layer(weights, i, linear) for i in range(weights.config["num_hidden_layers"])),
         heads=weights.config["num_attention_heads"],
         epsilon=weights.config["layer_norm_eps"],
@@ -147,24 +148,24 @@ def _assemble(weights: Weights, linear: MakeLinear) -> Bert:
 
 def _layer(weights: Weights, number: int, linear: MakeLinear) -> Layer:
     prefix = f"encoder.layer.{number}"
-    parts = [weights[f"{prefix}.attention.self.{part}"] for part in ("query", "key", "value")]
+    parts = [weights.pair(f"{prefix}.attention.self.{part}") for part in ("query", "key", "value")]
     weight, bias = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return Layer(
         attention_in=linear(f"{number}.attention_in", weight, bias),
-        attention_out=linear(f"{number}.attention_out", *weights[f"{prefix}.attention.output.dense"]),
-        attention_norm=weights[f"{prefix}.attention.output.LayerNorm"],
-        up=linear(f"{number}.up", *weights[f"{prefix}.intermediate.dense"]),
-        down=linear(f"{number}.down", *weights[f"{prefix}.output.dense"]),
-        norm=weights[f"{prefix}.output.LayerNorm"],
+        attention_out=linear(f"{number}.attention_out", *weights.pair(f"{prefix}.attention.output.dense")),
+        attention_norm=weights.pair(f"{prefix}.attention.output.LayerNorm"),
+        up=linear(f"{number}.up", *weights.pair(f"{prefix}.intermediate.dense")),
+        down=linear(f"{number}.down", *weights.pair(f"{prefix}.output.dense")),
+        norm=weights.pair(f"{prefix}.output.LayerNorm"),
     )
 
 
 def _float32_linear(name: str, weight: Tensor, bias: Tensor) -> Map:
     gelu = name.endswith("up")
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if weight.device.type != "cpu" or not torch._C._has_mkldnn:
         return lambda x: F.gelu(F.linear(x, weight, bias)) if gelu else F.linear(x, weight, bias)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)
-    activation = ("gelu", [], "none") if gelu else ("none", [], "")
+    activation: tuple[Any, ...] = ("gelu", [], "none") if gelu else ("none", [], "")
     return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, *activation)
 
 
@@ -178,9 +179,10 @@ def _int8_linear(
     def compute(x: Tensor) -> Tensor:
         if x.dtype != torch.uint8:
             x = (x * multiplier).add_(zero).round_().clamp_(0, 255).to(torch.uint8)
-        return torch.ops.onednn.qlinear_pointwise(
+        rows: Tensor = torch.ops.onednn.qlinear_pointwise(
             x, scale, zero, packed, weight_scale, weight_zero, bias, *output
         )
+        return rows
 
     return compute
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from churn_spark.decisions import Policy
@@ -122,9 +123,33 @@ def contacted_share(metrics: pd.DataFrame) -> float:
     return flagged / n if n else math.nan
 
 
+def slice_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The ROC-AUC of every slice of the test customers where it is known."""
+    rows = metrics[(metrics["split"] == "test") & (metrics["metric"] == "roc_auc")]
+    return rows[rows["slice"] != "all"].dropna(subset=["value"]).reset_index(drop=True)
+
+
+def profit_share(metrics: pd.DataFrame, curves: pd.DataFrame) -> float:
+    """The share of customers contacted for the measured profit.
+
+    NaN where that is not the share above the threshold: customers with values of their own are contacted by
+    expected value.
+    """
+    line, share, profit = points(curves, "profit"), contacted_share(metrics), on_test(metrics, "profit").value
+    if line.empty or not math.isfinite(share + profit):
+        return math.nan
+    there = float(np.interp(share, line["x"], line["y"]))
+    return share if abs(there - profit) <= 0.03 * (line["y"].max() - line["y"].min()) else math.nan
+
+
 def percent(share: float, *, digits: int = 0) -> str:
     """A share as a percentage; a dash where it is not known."""
     return f"{100 * share:.{digits}f}%" if math.isfinite(share) else "–"
+
+
+def in_points(share: float) -> str:
+    """A difference of shares in percentage points."""
+    return f"{100 * share:.1f} points" if math.isfinite(share) else "–"
 
 
 def number(value: float, *, digits: int = 3) -> str:

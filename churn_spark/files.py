@@ -124,7 +124,7 @@ def quoted(name: str) -> str:
 
 def longer_than(text: SparkColumn, chars: int) -> SparkColumn:
     """Whether a text has more characters; most texts are told by their bytes alone, without counting."""
-    return (F.octet_length(text) > chars) & (F.length(text) > chars)
+    return F.when(F.octet_length(text) > chars, F.length(text) > chars).otherwise(False)
 
 
 def chars_of(values: Iterable[SparkColumn]) -> SparkColumn:

@@ -63,7 +63,7 @@ def prepare(notes: Sequence[Any], text: Text) -> tuple[list[Prepared], Matrix]:
     embedded = [fold(t, text) if t else None for t in _embedded_texts(cleaned, prepared, text)]
     unique = list(dict.fromkeys(t for t in embedded if t is not None))
     place = {t: i for i, t in enumerate(unique)}
-    matrix = np.full((len(cleaned), load_dimension(text)), np.nan, np.float32)
+    matrix = np.full((len(cleaned), load_embedder(text).dimension), np.nan, np.float32)
     if unique:
         found = np.array([place[t] for t in embedded if t is not None])
         matrix[[t is not None for t in embedded]] = embed(unique, text).vectors[found]
@@ -131,11 +131,6 @@ def text_hash(text: str) -> str:
 def load_embedder(text: Text) -> embedders.Embedder:
     """The configured embedder, loaded once per process."""
     return embedders.load_embedder(**_embedder_settings(text))
-
-
-def load_dimension(text: Text) -> int:
-    """The length of the vectors."""
-    return load_embedder(text).dimension
 
 
 # -- identities -----------------------------------------------------------------------------------------

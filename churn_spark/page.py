@@ -48,36 +48,38 @@ p,h1,h2,h3,dl,dd,table,figure,ul{margin:0}
 .hero{padding:32px;border-top:5px solid var(--tone);display:grid;gap:28px 48px;grid-template-columns:1fr auto;
 align-items:center}
 .ok{--tone:var(--ok)}.warn{--tone:var(--warn)}.fail{--tone:var(--fail)}.unknown{--tone:var(--unknown)}
-.pill{display:inline-block;padding:3px 12px;border-radius:99px;font-size:14px;font-weight:600;color:var(--tone);
-border:1px solid var(--tone)}
+.pill{display:inline-block;padding:3px 12px;border-radius:99px;font-size:14px;font-weight:600;
+color:var(--tone);border:1px solid var(--tone)}
 .pill::before,.mark::before{content:"✓";margin-right:.45em;font-weight:700}
 .pill.warn::before,.mark.warn::before{content:"!"}.pill.fail::before,.mark.fail::before{content:"✕"}
 .pill.unknown::before,.mark.unknown::before{content:"?"}
-h1{font-size:clamp(26px,3.6vw,38px);line-height:1.15;letter-spacing:-.02em;margin:14px 0 10px;text-wrap:balance}
-.lead{font-size:18px;color:var(--muted);max-width:46ch}
+h1{font-size:clamp(26px,3.6vw,38px);line-height:1.15;letter-spacing:-.02em;margin:14px 0 10px;
+text-wrap:balance}
+.lead{font-size:18px;color:var(--muted);max-width:56ch;text-wrap:pretty}
 .keys{display:grid;gap:18px;margin:0;min-width:250px}
 .keys div{border-left:3px solid var(--grid);padding-left:16px}
-.keys dd{font-size:30px;font-weight:650;line-height:1.15;letter-spacing:-.02em;font-variant-numeric:tabular-nums}
+.keys dd{font-size:30px;font-weight:650;line-height:1.15;letter-spacing:-.02em;
+font-variant-numeric:tabular-nums}
 .keys dt,.small{font-size:14px;color:var(--muted)}
 .answers{display:grid;grid-template-columns:repeat(3,1fr);gap:16px;margin-top:16px}
 .answers .card{padding:20px 22px}
-.answers h3{font-size:14px;font-weight:500;color:var(--muted)}
+.answers h3{font-size:15px;font-weight:500;color:var(--muted)}
 .mark{font-size:20px;font-weight:650;color:var(--tone);margin:2px 0 6px;line-height:1.3}
 .answers p:last-child{font-size:14px;overflow-wrap:anywhere}
-.part{margin-top:52px}
+.part{margin-top:40px}
 h2{font-size:24px;letter-spacing:-.01em;line-height:1.25}
-.part>h2+p{color:var(--muted);max-width:70ch}
-.grid{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:16px;margin-top:16px;align-items:start}
+.grid{columns:2;column-gap:16px;margin-top:16px}.grid .card{margin-bottom:16px}
 .card{padding:22px 24px;min-width:0;break-inside:avoid}
-.card h3{font-size:17px;line-height:1.3}
-.card h3+p{font-size:15px;color:var(--muted);margin-top:2px}
+.part .card h3{font-size:17px;line-height:1.3}
+.part .card h3+p{font-size:15px;color:var(--muted);margin-top:2px}
 .card figure{margin-top:14px}
 svg{display:block;width:100%;height:auto}
-.wide{grid-column:1/-1}
+.grid:has(>.card:only-child){columns:1}
 table{width:100%;border-collapse:collapse;font-size:14px;margin-top:12px;font-variant-numeric:tabular-nums}
 th{font-weight:500;color:var(--muted);text-align:left}
 th,td{padding:6px 12px 6px 0;border-bottom:1px solid var(--grid);vertical-align:top;overflow-wrap:anywhere}
-tr:last-child td{border-bottom:0}
+tbody tr:last-child>*{border-bottom:0}
+.pairs th{width:50%}.pairs td{text-align:right}
 td.n,th.n{text-align:right;white-space:nowrap;overflow-wrap:normal}
 td:last-child,th:last-child{padding-right:0}
 .four{display:grid;grid-template-columns:1fr 1fr;gap:10px;margin-top:16px}
@@ -99,14 +101,16 @@ overflow-wrap:anywhere}
 .bar{display:inline-block;height:8px;border-radius:4px;background:var(--tone);vertical-align:middle}
 footer{padding-top:40px;padding-bottom:56px;color:var(--muted);font-size:14px;overflow-wrap:anywhere}
 @media (max-width:820px){.hero{grid-template-columns:1fr;padding:24px}.answers{grid-template-columns:1fr 1fr}
-.grid{grid-template-columns:minmax(0,1fr)}.keys{grid-template-columns:repeat(3,1fr);min-width:0;gap:12px}
+.grid{columns:1}.keys{grid-template-columns:repeat(3,1fr);min-width:0;gap:12px}
 .keys dd{font-size:24px}}
-@media (max-width:560px){header,main,footer{padding-left:14px;padding-right:14px}.answers{grid-template-columns:1fr}
+@media (max-width:560px){header,main,footer{padding-left:14px;padding-right:14px}
+.answers{grid-template-columns:1fr}
 .keys{grid-template-columns:1fr}.card{padding:18px 16px}.findings li{grid-template-columns:1fr}}
 @media print{:root{--page:#fff;--paper:#fff;--ink:#1b2733;--muted:#5d6b7e;--grid:#dfe5eb;--faint:#a3b5c4;
 --model:#0f766e;--leave:#c2500d;--ok:#0f766e;--warn:#a85b00;--fail:#b3261e;--unknown:#5d6b7e}
-@page{margin:14mm}body{font-size:12px;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+@page{margin:13mm}body{zoom:.68;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 header,main,footer{max-width:none;padding:0}.part{margin-top:28px}h2{break-after:avoid}
 .hero,.answers .card{break-inside:avoid}.answers{grid-template-columns:repeat(3,1fr)}
-.grid{grid-template-columns:repeat(2,minmax(0,1fr))}h1{font-size:26px}}
+.grid{columns:2}
+.hero{grid-template-columns:1fr auto}.keys{grid-template-columns:1fr}.four div{break-inside:avoid}}
 """

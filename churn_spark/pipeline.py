@@ -37,7 +37,7 @@ from churn_spark.files import reading
 from churn_spark.sources import read_raw
 from churn_spark.splits import resolve_mode, with_split
 from churn_spark.tables import small_table, with_comments
-from churn_spark.text import Cache, TextCounts, price_texts, with_texts
+from churn_spark.text import Cache, TextCounts, price_texts, vector_dimension, with_texts
 from churn_spark.training import fit_booster, fit_spec, num_workers, with_features
 from churn_spark.validation import Counts, check_gates, split_valid
 
@@ -116,7 +116,10 @@ def _limited(df: DataFrame, contract: Contract, limit: int | None) -> DataFrame:
 
 
 def _publish_rejects(run: Run, rejected: DataFrame) -> str:
-    lineage = rejected.withColumns({"job": F.lit(run.job), "run_id": F.lit(run.run_id)})
+    first = F.element_at("_errors", 1)
+    lineage = rejected.withColumns(
+        {"rule": first["name"], "detail": first["message"], "job": F.lit(run.job), "run_id": F.lit(run.run_id)}
+    )
     return run.tables.append(lineage, "churn_rejects", partition=f"run_date={run.started_at:%Y-%m-%d}")
 
 
@@ -142,7 +145,8 @@ def train(run: Run) -> None:
             spec, features = _features(run, df)
             facts |= {"inputs": len(spec.names)}
         with run.step("fit") as facts:
-            fitted = fit_booster(features, spec, key=contract.key, training=config.training)
+            learnable = features.where("split in ('train', 'validation')")
+            fitted = fit_booster(learnable, spec, key=contract.key, training=config.training)
             facts |= {"trees": fitted.booster.num_boosted_rounds(), "workers": fitted.num_workers}
         with run.step("evaluate") as facts:
             provisional = _provisional(run, fitted.booster, spec, prepared)
@@ -213,13 +217,9 @@ def _audit(run: Run, df: DataFrame) -> list[audit.Finding]:
 def _features(run: Run, df: DataFrame) -> tuple[FeatureSpec, DataFrame]:
     """Fit the feature spec on training rows and materialise the model inputs."""
     config, contract = run.config, run.config.contract
-    dimension = notes.load_dimension(config.text) if contract.texts else 0
-    spec = fit_spec(
-        df.where("split = 'train'"),
-        contract,
-        features=config.features,
-        dimensions={t.name: dimension for t in contract.texts},
-    )
+    train = df.where("split = 'train'")
+    dimensions = {t.name: found for t in contract.texts if (found := vector_dimension(train, t.name))}
+    spec = fit_spec(train, contract, features=config.features, dimensions=dimensions)
     assert contract.label is not None
     used = df.where("split is not null")
     built = with_features(used, spec, keep=[*contract.key, "split", contract.label.name])

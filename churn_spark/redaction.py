@@ -77,7 +77,8 @@ _SEPS = "[ \u00a0.\u2010-\u2013/()-]{0,3}"  # the same within a phone number, wh
 
 _URL_TAIL = r"""[^\s<>"'\u3000-\u303f\uff00-\uffef]+(?<![.,;:!?)\]}])"""  # up to closing punctuation
 _TLD = (
-    "app|at|au|be|biz|br|ca|ch|cn|co|com|de|dev|edu|es|eu|fr|gl|gov|in|info|io|it|jp|ly|me|net|nl|org|pl|ru|se|uk|us"
+    "app|at|au|be|biz|br|ca|ch|cn|co|com|de|dev|edu|es|eu|fr|gl|gov|in|info|io|it|jp|ly|me|net|nl|org|pl|ru"
+    "|se|uk|us"
 )
 _URL = rf"\b[a-z][a-z0-9+.-]{{1,15}}://{_URL_TAIL}"
 _BARE_URL = rf"(?<![\w@.-])(?:www\.|(?:[a-z0-9-]{{1,63}}\.){{1,4}}(?:{_TLD})/){_URL_TAIL}"
@@ -138,8 +139,8 @@ def _last_words(words: str, filler: str) -> re.Pattern[str]:
 # Announced by such words a number is a phone whatever its shape; after the others it is none.
 _PHONE_WORDS = _last_words(
     r"""phones? telephone tel telefon\w* t[eé]l[eé]phone tel[eé]fono mobile mob cell cellphone landline fax
-    handy hotline whatsapp sms call called calling callback text texted ring rang dial dialled dialed reach reached
-    contact contacted""",
+    handy hotline whatsapp sms call called calling callback text texted ring rang dial dialled dialed reach
+    reached contact contacted""",
     r"[\W\d_]|\b(?:numbers?|no|nr|num|is|was|are|at|on|to|me|us|him|her|them|my|our|his|their|the|new|back"
     r"|under|or|and|line|please|via|home|work|office|daytime|mobile|cell|phone)\b",
 )

@@ -1,4 +1,4 @@
-"""What a person reads about a model: `report.html`, verdict first and in one file, and `MODEL_CARD.md`."""
+"""What a person reads about a model: `report.html`, verdict first, in one file."""
 
 from __future__ import annotations
 
@@ -26,24 +26,29 @@ from churn_spark.facts import (
     plain,
     signed,
 )
+from churn_spark.model_card import write_model_card
 from churn_spark.page import PAGE, STYLE
-from churn_spark.verdict import CROSS_SECTION, Answer, answers, headline, sentence, takeaway
+from churn_spark.takeaways import takeaway
+from churn_spark.verdict import CROSS_SECTION, Answer, answers, headline
 
 __all__ = ["Facts", "Finding", "write_model_card", "write_report"]
 
-SHARES = ("capture_", "brier_skill", "base_rate", "mean_probability", "precision", "recall", "ece", "mpc_share", "empc_share")
+SHARES = ("capture_", "brier_skill", "base_rate", "mean_probability", "precision", "recall", "ece",
+          "mpc_share", "empc_share")  # fmt: skip
 COUNTS = ("true_positive", "false_positive", "true_negative", "false_negative")
 MONEY = ("profit", "mpc", "empc")
-CARD_METRICS = ("roc_auc", "pr_auc", "log_loss", "brier", "ece", "lift_10", "capture_10", "precision", "recall", "profit")
-RULE_LABELS = {"malformed_row": "cannot be split into fields", "duplicate_key": "the key appears more than once"}
+RULE_LABELS = {
+    "malformed_row": "cannot be split into fields",
+    "duplicate_key": "the key appears more than once",
+}
 FINDING_WORDS = {"fail": "Leak", "warn": "Look at it", "ok": "Checked"}
 
 
 def write_report(folder: Path, metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> Path:
     """Write <folder>/report.html and return it.
 
-    `metrics` and `curves` are tables of `metrics.evaluate` and `metrics.curves`, all splits together. The file
-    needs no network and runs no script, and everything that came from data is escaped.
+    `metrics` and `curves` are tables of `metrics.evaluate` and `metrics.curves`, all splits together. The
+    file needs no network and runs no script, and everything that came from data is escaped.
     """
     verdict = headline(metrics, facts)
     sections = (_money, _ranking, _probabilities, _drivers, _groups, _leaks, _data, _making)
@@ -51,7 +56,7 @@ def write_report(folder: Path, metrics: pd.DataFrame, curves: pd.DataFrame, fact
         title=_text(f"Churn model {facts.model_id}"),
         style=STYLE,
         model_id=_text(facts.model_id),
-        date=f"{facts.created_at:%-d %B %Y}",
+        date=f"{facts.created_at.day} {facts.created_at:%B %Y}",
         state=verdict.state,
         short=_text(verdict.short),
         headline=_text(verdict.question),
@@ -70,11 +75,12 @@ def write_report(folder: Path, metrics: pd.DataFrame, curves: pd.DataFrame, fact
 
 
 def _keys(metrics: pd.DataFrame) -> str:
-    profit, lift, share = on_test(metrics, "profit").times(THOUSAND), on_test(metrics, "lift_10"), contacted_share(metrics)
+    profit, share = on_test(metrics, "profit").times(THOUSAND), contacted_share(metrics)
+    lift, earned = on_test(metrics, "lift_10"), f"earned per {THOUSAND:,} customers"
     keys = [
-        (amount(profit.value), f"earned per {THOUSAND:,} customers<br>95%: {interval(profit, amount)}", profit.known),
+        (amount(profit.value), f"{earned}<br>95%: {interval(profit, amount)}", profit.known),
         (f"{number(lift.value, digits=1)}×", "as many leavers in the riskiest 10%", lift.known),
-        (percent(share), "of customers are worth a call", math.isfinite(share)),
+        (percent(share), "of customers reach the threshold", math.isfinite(share)),
     ]
     shown = "".join(f"<div><dd>{value}</dd><dt>{label}</dt></div>" for value, label, known in keys if known)
     return f'<dl class="keys">{shown}</dl>' if shown else ""
@@ -93,25 +99,23 @@ def _answer(answer: Answer) -> str:
 def _money(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
     policy = facts.policy
     terms = {
-        "Calling a customer costs": amount_of(policy.contact_cost),
-        "The offer costs": amount_of(policy.offer_cost),
+        "Contacting a customer costs": _price(policy.contact_cost),
+        "The offer costs": _price(policy.offer_cost),
         "A leaver accepts it with": percent(policy.accept_rate),
-        "A customer kept is worth": amount_of(policy.customer_value),
-        "Calling pays from a risk of": percent(policy.break_even, digits=1),
-        "Called from a risk of": percent(policy.threshold, digits=1),
+        "A customer kept is worth": _price(policy.customer_value),
+        "Contacting pays from a risk of": percent(policy.break_even, digits=1),
+        "Contacted from a risk of": percent(policy.threshold, digits=1),
     }
     if policy.capacity is not None:
-        terms["Calls possible per run"] = f"{policy.capacity:,}"
+        terms["Contacts possible per run"] = f"{policy.capacity:,}"
     if policy.holdout_share:
-        terms["Never called, to measure the effect"] = percent(policy.holdout_share)
-    bands = [f"{name.replace('_', ' ')} from {percent(cut)}" for name, cut in zip(BANDS[1:], policy.bands, strict=True)]
-    terms["Risk bands"] = ", ".join(bands)
-    cards = [
-        _figure("profit", metrics, curves, facts),
-        _confusion(metrics),
-        _card("The campaign this counts on", "From the settings; change them and train again.", _pairs(terms)),
-    ]
-    return _section("What it is worth", "", cards)
+        terms["Never contacted, to measure the effect"] = percent(policy.holdout_share)
+    starts = zip(BANDS[1:], policy.bands, strict=True)
+    terms["Risk bands"] = ", ".join(f"{band.replace('_', ' ')} from {percent(cut)}" for band, cut in starts)
+    settings = _card("The campaign this counts on", "As in the settings.", _pairs(terms))
+    return _section(
+        "What it is worth", _figure("profit", metrics, curves, facts), _confusion(metrics), settings
+    )
 
 
 def _confusion(metrics: pd.DataFrame) -> str:
@@ -121,28 +125,33 @@ def _confusion(metrics: pd.DataFrame) -> str:
         return ""
     tp, fp, tn, fn = (f"{THOUSAND * c.value / n:.0f}" for c in counts)
     boxes = (
-        f'<div class="four"><div class="good"><b>{tp}</b>called, would have left</div>'
-        f"<div><b>{fp}</b>called, would have stayed</div>"
-        f'<div class="miss"><b>{fn}</b>left without a call</div>'
-        f"<div><b>{tn}</b>stayed, not called</div></div>"
+        f'<div class="four"><div class="good"><b>{tp}</b>contacted, would have left</div>'
+        f"<div><b>{fp}</b>contacted, would have stayed</div>"
+        f'<div class="miss"><b>{fn}</b>left without a contact</div>'
+        f"<div><b>{tn}</b>stayed, not contacted</div></div>"
     )
     return _card(f"Of {THOUSAND:,} customers", "What happens at this threshold.", boxes)
 
 
 def _ranking(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
     names = ("gains", "pr_curve", "roc_curve", "comparison")
-    return _section("Does it find the right customers?", "", [_figure(n, metrics, curves, facts) for n in names])
+    return _section("Does it find the right customers?", *_figures(names, metrics, curves, facts))
 
 
 def _probabilities(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
     names = ("calibration", "score_distribution")
-    return _section("Can the percentages be believed?", "", [_figure(n, metrics, curves, facts) for n in names])
+    return _section("Can the percentages be believed?", *_figures(names, metrics, curves, facts))
 
 
 def _drivers(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
-    cards = [_figure(n, metrics, curves, facts) for n in ("feature_importance", "dependence")]
-    cards += [_phrases(facts.phrases, 1), _phrases(facts.phrases, -1), _examples(facts.examples), _reasons(facts.reasons_sample)]
-    return _section("Why customers leave, as far as the model can tell", "Signs, not causes.", cards)
+    return _section(
+        "What sets those who leave apart",
+        *_figures(("feature_importance", "dependence"), metrics, curves, facts),
+        _phrases(facts.phrases, 1),
+        _phrases(facts.phrases, -1),
+        _examples(facts.examples),
+        _reasons(facts.reasons_sample),
+    )
 
 
 def _phrases(table: pd.DataFrame, sign: int) -> str:
@@ -153,61 +162,67 @@ def _phrases(table: pd.DataFrame, sign: int) -> str:
     longest, tone = rows["effect"].abs().max(), "up" if sign > 0 else "down"
     body = [
         (
-            _text(r.phrase, limit=60),
-            f'<span class="bar {tone}" style="width:{6 + 70 * abs(r.effect) / longest:.0f}px"></span>',
-            f"{r.n_churned:,}",
-            f"{r.n_stayed:,}",
+            _text(row["phrase"], limit=60),
+            f'<span class="bar {tone}" style="width:{6 + 70 * abs(row["effect"]) / longest:.0f}px"></span>',
+            f"{row['n_churned']:,}",
+            f"{row['n_stayed']:,}",
         )
-        for r in rows.itertuples()
+        for row in rows.to_dict("records")
     ]
     title = "Words of those who leave" if sign > 0 else "Words of those who stay"
     return _card(title, "", _table(("In the notes", "", "left", "stayed"), body, numbers=2))
 
 
 def _examples(table: pd.DataFrame) -> str:
-    quotes = "".join(
-        f'<li class="{"up" if r.direction == "up" else "down"}">{_text(r.summary, limit=280)}'
-        f"<small>{'raises' if r.direction == 'up' else 'lowers'} the risk, {signed(r.effect, digits=2)}</small></li>"
-        for r in table.head(6).itertuples()
-    )
-    return _card("Notes that moved a score", "Shortened, and personal data removed.", f'<ul class="quotes">{quotes}</ul>') if quotes else ""
+    quotes = []
+    for row in table.head(6).to_dict("records"):
+        raises = row["direction"] == "up"
+        effect = f"{'raises' if raises else 'lowers'} the risk, {signed(row['effect'], digits=2)}"
+        quotes.append(_quote(raises, _text(row["summary"], limit=280), effect))
+    return _quotes("Notes that moved a score", "Shortened, and personal data removed.", quotes)
 
 
 def _reasons(table: pd.DataFrame) -> str:
-    items = []
+    quotes = []
     for row in table.head(4).to_dict("records"):
         texts = (row.get(f"reason_{rank}_text") for rank in (1, 2, 3))
-        lines = "<br>".join(_text(t, limit=140) for t in texts if isinstance(t, str) and t)
+        reasons = "<br>".join(_text(text, limit=140) for text in texts if isinstance(text, str) and text)
         band = str(row.get("risk_band") or "").replace("_", " ")
-        tone = "up" if band in ("very high", "high") else "down"
-        items.append(f'<li class="{tone}"><b>{percent(float(row["churn_probability"]))}</b> {_text(band)}<small>{lines}</small></li>')
-    return _card("What an agent sees", "A risk, and the three reasons for it.", f'<ul class="quotes">{"".join(items)}</ul>') if items else ""
+        risk = f"<b>{percent(float(row['churn_probability']))}</b> {_text(band)}"
+        quotes.append(_quote("high" in band, risk, reasons))
+    return _quotes("What an agent sees", "A risk, and the three reasons for it.", quotes)
+
+
+def _quote(raises: bool, main: str, below: str) -> str:
+    return f'<li class="{"up" if raises else "down"}">{main}<small>{below}</small></li>'
+
+
+def _quotes(title: str, line: str, quotes: Sequence[str]) -> str:
+    return _card(title, line, f'<ul class="quotes">{"".join(quotes)}</ul>') if quotes else ""
 
 
 def _groups(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
     names = ("slices", "backtest")
-    return _section("Does it work for everybody, and over time?", "", [_figure(n, metrics, curves, facts) for n in names])
+    return _section("Does it work for everybody, and over time?", *_figures(names, metrics, curves, facts))
 
 
 def _leaks(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
     if facts.findings is None:
         return ""
-    if not facts.findings:
-        nothing = "No column, name or phrase gives away who left."
-        return _section("Is anything giving the answer away?", nothing, [])
-    worst_first = sorted(facts.findings, key=lambda f: list(FINDING_WORDS).index(f.severity))
+    nothing = Finding("ok", "", "no column, name or phrase gives away who left")
+    worst_first = sorted(facts.findings or (nothing,), key=lambda f: list(FINDING_WORDS).index(f.severity))
     items = "".join(
         f'<li class="{f.severity}"><p class="mark {f.severity}">{FINDING_WORDS[f.severity]}</p>'
-        f'<span>{_text(sentence(f.message))} <span class="small">{_text(f.name.replace("_", " "))}</span></span></li>'
+        f'<span>{_text(f.message)} <span class="small">{_text(f.name.replace("_", " "))}</span></span></li>'
         for f in worst_first
     )
-    card = f'<div class="card wide"><ul class="findings">{items}</ul></div>'
-    return _section("Is anything giving the answer away?", "", [card])
+    card = f'<div class="card"><ul class="findings">{items}</ul></div>'
+    return _section("Is anything giving the answer away?", card)
 
 
 def _data(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
-    cards = [_rows(facts), _rejects(facts.rejects_by_rule), _splits(metrics, facts), _notes(facts.text)]
-    return _section("What it learnt from", "", cards)
+    cards = (_rows(facts), _rejects(facts.rejects_by_rule), _splits(metrics, facts), _notes(facts.text))
+    return _section("What it learnt from", *cards)
 
 
 def _rows(facts: Facts) -> str:
@@ -219,7 +234,8 @@ def _rows(facts: Facts) -> str:
     words = {"in": "Read", "valid": "Used", "rejected": "Rejected, kept with the reason",
              "duplicates": "Identical duplicates", "censored": "Too recent to know"}  # fmt: skip
     counts = {word: f"{rows[key]:,}" for key, word in words.items() if key in rows}
-    return _card("Rows", f"{percent(rows.get('valid', 0) / rows['in'], digits=1)} of the table could be used.",
+    used = percent(rows.get("valid", 0) / rows["in"], digits=1)
+    return _card("Rows", f"{used} of the table could be used.",
                  f'<div class="flow" aria-hidden="true">{bar}</div>{_pairs(counts)}')  # fmt: skip
 
 
@@ -227,8 +243,14 @@ def _rejects(by_rule: Mapping[str, int]) -> str:
     if not by_rule:
         return ""
     most_first = sorted(by_rule.items(), key=lambda item: (-item[1], item[0]))[:12]
-    names = {key: RULE_LABELS.get(key, key.replace(":", ": ", 1).replace("_", " ")) for key, _ in most_first}
-    return _card("Why rows were rejected", "", _table(("Rule", "rows"), [(_text(names[k], limit=80), f"{n:,}") for k, n in most_first], numbers=1))
+    rows = [(_rule(key), f"{n:,}") for key, n in most_first]
+    return _card("Why rows were rejected", "", _table(("Rule", "rows"), rows, numbers=1))
+
+
+def _rule(key: str) -> str:
+    """`age:above_max` in words: the column as it is, the rule without underscores."""
+    column, colon, rule = key.rpartition(":")
+    return _text(RULE_LABELS.get(key, f"{column}{colon and ': '}{rule.replace('_', ' ')}"), limit=80)
 
 
 def _splits(metrics: pd.DataFrame, facts: Facts) -> str:
@@ -241,18 +263,20 @@ def _splits(metrics: pd.DataFrame, facts: Facts) -> str:
     how = {"hash": "Drawn by a hash of the id: the same customers every time.",
            "time": "By date: it was tested on later snapshots than it learnt from.",
            "group_time": "By date, and no customer on two sides."}  # fmt: skip
-    return _card("Learnt and tested on", how.get(facts.split_mode, ""), _table(("", "rows", "left"), rows, numbers=2))
+    table = _table(("", "rows", "left"), rows, numbers=2)
+    return _card("Learnt and tested on", how.get(facts.split_mode, ""), table)
 
 
 def _notes(text: Mapping[str, int]) -> str:
     if not text.get("notes"):
         return ""
     words = {"notes": "With a note", "distinct": "Different notes", "cache_hits": "Known from earlier runs",
-             "computed": "Computed in this run", "passthrough": "Short enough as they are", "summarized": "Summarised",
-             "redacted": "With personal data, removed", "truncated": "Longer than the model reads", "failed": "Failed"}  # fmt: skip
-    shown = {words.get(key, key): f"{n:,}" for key, n in text.items()}
+             "computed": "Computed in this run", "passthrough": "Short enough as they are",
+             "summarized": "Summarised", "redacted": "With personal data, removed",
+             "truncated": "Longer than the model reads", "failed": "Failed"}  # fmt: skip
+    shown = {word: f"{text[key]:,}" for key, word in words.items() if key in text}
     saved = 1 - text.get("computed", 0) / text["notes"]
-    return _card("Notes", f"{percent(saved)} of the notes cost nothing: repeated, or known already.", _pairs(shown))
+    return _card("Notes", f"{percent(saved)} cost nothing: repeated, or known already.", _pairs(shown))
 
 
 def _making(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
@@ -266,13 +290,14 @@ def _making(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
         "Seconds": ", ".join(f"{step} {seconds:.1f}" for step, seconds in facts.seconds.items()),
         "Versions": ", ".join(f"{name} {version}" for name, version in facts.versions.items()),
     }
-    cards = [
+    settings = dict(_flat(facts.parameters))
+    return _section(
+        "How it was made",
         _figure("learning_curve", metrics, curves, facts),
         _card("This run", "", _pairs({key: value for key, value in made.items() if value})),
-        _card("Settings of the training", "", _pairs(dict(_flat(facts.parameters)))) if facts.parameters else "",
+        _card("Settings of the training", "", _pairs(settings)) if settings else "",
         _all_metrics(metrics),
-    ]
-    return _section("How it was made", "", cards)
+    )
 
 
 def _all_metrics(metrics: pd.DataFrame) -> str:
@@ -293,8 +318,8 @@ def _all_metrics(metrics: pd.DataFrame) -> str:
 def _footer(facts: Facts) -> str:
     basis = f"{CROSS_SECTION} " if facts.label_basis == "cross_section" else ""
     return _text(
-        f"{basis}Intervals are 95% bootstrap intervals over customers. The same numbers are in churn_metrics and "
-        f"churn_curves under run {facts.run_id}; limits and intended use are in MODEL_CARD.md."
+        f"{basis}Intervals are 95% bootstrap intervals over customers. The same numbers are in churn_metrics "
+        f"and churn_curves under run {facts.run_id}; limits and intended use are in MODEL_CARD.md."
     )
 
 
@@ -306,16 +331,17 @@ def _text(value: object, *, limit: int = 0) -> str:
     return escape(plain(value, limit=limit))
 
 
-def _section(title: str, lead: str, cards: Iterable[str]) -> str:
+def _section(title: str, *cards: str) -> str:
     body = "".join(cards)
-    if not body and not lead:
-        return ""
-    grid = f'<div class="grid">{body}</div>' if body else ""
-    return f'<section class="part"><h2>{title}</h2>{f"<p>{lead}</p>" if lead else ""}{grid}</section>'
+    return f'<section class="part"><h2>{title}</h2><div class="grid">{body}</div></section>' if body else ""
 
 
 def _card(title: str, line: str, body: str) -> str:
     return f'<div class="card"><h3>{title}</h3>{f"<p>{_text(line)}</p>" if line else ""}{body}</div>'
+
+
+def _figures(names: Iterable[str], metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> list[str]:
+    return [_figure(name, metrics, curves, facts) for name in names]
 
 
 def _figure(name: str, metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
@@ -332,7 +358,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int) 
     first = len(head) - numbers
 
     def line(tag: str, cells: Sequence[str]) -> str:
-        return "".join(f"<{tag}{' class=n' if i >= first else ''}>{cell}</{tag}>" for i, cell in enumerate(cells))
+        return "".join(
+            f"<{tag}{' class=n' if i >= first else ''}>{cell}</{tag}>" for i, cell in enumerate(cells)
+        )
 
     body = "".join(f"<tr>{line('td', cells)}</tr>" for cells in rows)
     return f"<table><thead><tr>{line('th', head)}</tr></thead><tbody>{body}</tbody></table>"
@@ -340,7 +368,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int) 
 
 def _pairs(values: Mapping[str, str]) -> str:
     rows = "".join(f"<tr><th scope=row>{_text(k)}</th><td>{_text(v)}</td></tr>" for k, v in values.items())
-    return f"<table><tbody>{rows}</tbody></table>"
+    return f"<table class=pairs><tbody>{rows}</tbody></table>"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
@@ -360,6 +388,6 @@ def _shown(metric: str) -> Callable[[float], str]:
     return lambda value: number(value, digits=2 if metric.startswith("lift") or metric in MONEY else 3)
 
 
-def amount_of(value: float) -> str:
+def _price(value: float) -> str:
     """A price of the policy, with cents where it has them."""
     return f"{value:,.2f}".removesuffix(".00")

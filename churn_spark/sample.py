@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -80,9 +80,10 @@ AFTER_DRIFT = replace(BEFORE_DRIFT, new=0.8)
 
 # Rejected by the default contract, each for another reason. `{}` is the value that would have stood there.
 BAD_VALUES = (
-    ("age", "thirty"), ("spend_rate", "${}"), ("churn", "maybe"), ("customer_id", ""), ("age", "{}.5"), ("age", "-5"),
-    ("tenure", "{} months"), ("spend_rate", "{}d"), ("age", "{}L"), ("churn", ""), ("customer_id", "   "),
-    ("tenure", "-1"), ("age", "999"), ("spend_rate", "Infinity"), ("churn", "2"), ("spend_rate", "-9.99"),
+    ("age", "thirty"), ("spend_rate", "${}"), ("churn", "maybe"), ("customer_id", ""), ("age", "{}.5"),
+    ("age", "-5"), ("tenure", "{} months"), ("spend_rate", "{}d"), ("age", "{}L"), ("churn", ""),
+    ("customer_id", "   "), ("tenure", "-1"), ("age", "999"), ("spend_rate", "Infinity"), ("churn", "2"),
+    ("spend_rate", "-9.99"),
 )  # fmt: skip
 # Unusual spellings that the contract accepts.
 ODD_VALUES = (
@@ -227,7 +228,7 @@ def _levels(uniforms: Floats) -> Levels:
     levels = np.zeros((BLOCK, len(TOPICS)), dtype=np.int64)
     row = np.arange(BLOCK)
     levels[row, first] = 1 + (main_strong < 0.5)
-    levels[row, second] = np.where(two < 0.2, 1 + (other_strong < 0.5), 0)
+    levels[row, second] = np.where(two < 0.12, 1 + (other_strong < 0.5), 0)
     levels[silent < 0.2] = 0
     return levels
 

@@ -144,7 +144,7 @@ TOPICS = (
             "{I} could not afford the new price and was {furious} about the sudden increase.",
             "{my} monthly price had jumped by {amount} without any warning, which was {unacceptable}.",
             "{I} was {furious}, since the price increase made the service much too expensive.",
-            "{I} demanded the old price back, since {percent} percent more for nothing new was {unacceptable}.",
+            "{I} demanded the old price back, since {percent} percent more was {unacceptable}.",
         ),
         detail=(
             "The letter about the new price was dated {day} {month}.",
@@ -249,7 +249,7 @@ TOPICS = (
         ),
         detail=(
             "The order form for {upgrade} was filled in on {weekday}.",
-            "The upgrade with {upgrade} was priced at {amount} a month.",
+            "The upgrade to {upgrade} was shown on the website in {month}.",
             "The activation of {upgrade} was planned for {day} {month}.",
             "A welcome message for {upgrade} was sent after the upgrade.",
             "{I} asked to have {upgrade} added to the same contract.",
@@ -261,15 +261,15 @@ TOPICS = (
         mild=(
             "{I} asked for a copy of {my} contract and an up-to-date address on file.",
             "{I} needed a new password for the online account.",
-            "{I} changed the payment method to {method}.",
+            "{I} changed the login name of the online account.",
             "{I} updated {my} phone number and e-mail address in the account.",
-            "{I} asked for a paper copy of the {month} statement for the tax office.",
+            "{I} asked how to change the language of the online account.",
         ),
         strong=(
             "{I} was locked out of the online account after entering the password {times}.",
             "{I} needed the account name corrected after a wedding and sent the papers.",
             "{I} asked to add a second user to the online account and to change the password.",
-            "{I} wanted all account data updated: address, password and {method}.",
+            "{I} wanted all account data updated: address, password and phone number.",
             "{I} asked for a full copy of the personal data held in the account.",
         ),
         detail=(
@@ -288,7 +288,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "agent": ("Amir", "Beth", "Carlos", "Dana", "Elif", "Femi", "Grace", "Hugo"),
     "bill": ("bill", "invoice", "billing statement"),
     "charge": ("late fee", "roaming charge", "service fee", "setup fee", "data charge", "handling charge"),
-    "cheaper": ("half the price", "a third less", "$15 a month less", "two thirds of our price", "20 percent less"),
+    "cheaper": ("half the price", "a third less", "$15 a month less", "a quarter less", "20 percent less"),
     "city": ("Leeds", "Austin", "Cork", "Denver", "Graz", "Porto", "Tampa", "Utrecht", "Lyon", "Bergen"),
     "colour": ("red", "orange", "off", "blinking"),
     "connection": ("internet", "broadband", "mobile network", "fibre line", "wifi"),
@@ -384,12 +384,13 @@ REMARK_TAILS = (
 GREETINGS = ("Hello,", "Hi there,", "Dear team,", "Good morning,", "Good evening,")
 SIGN_OFFS = ("Kind regards,", "Best wishes,", "Thank you,", "Many thanks,", "Sincerely,", "Regards,")
 FIRST_NAMES = ("Alex", "Bianca", "Chen", "Deepa", "Erik", "Fatima", "Giulia", "Hana", "Ivan", "Jonas",
-               "Kemal", "Lucia", "Marta", "Noor", "Olga", "Pavel", "Rosa", "Samir", "Tariq", "Yuki")  # fmt: skip
+               "Kemal", "Lucia", "Marta", "Noor", "Olga", "Pavel", "Rosa", "Samir",
+               "Tariq", "Yuki")  # fmt: skip
 LAST_NAMES = ("Adler", "Baker", "Costa", "Dubois", "Eriksen", "Fischer", "Garcia", "Hughes", "Ito", "Jansen",
-              "Kowalski", "Lopez", "Meyer", "Novak", "Okafor", "Patel", "Rossi", "Silva",
-              "Tanaka", "Weber")  # fmt: skip
+              "Kowalski", "Lopez", "Meyer", "Novak", "Okafor", "Patel", "Rossi", "Silva", "Tanaka",
+              "Weber")  # fmt: skip
 CONTACTS = ("Best reached at {email}.", "Call back number is {phone}.", "Contact: {email}, {phone}.",
-            "Please refund to IBAN {iban}.", "The card on file is {card}.", "Order number {order}.",
+            "IBAN on file: {iban}.", "Card on file: {card}.", "Order number {order}.",
             "The reference is {order}, mail {email}.")  # fmt: skip
 CANNED_OPENINGS = ("Web form received, subject chosen from the list by the customer.",
                    "Automatic entry from the voice menu of the service line.",

@@ -193,6 +193,12 @@ def _with_text(df: DataFrame, column: str, text: Text, cache: Cache) -> tuple[Da
     return result, counts
 
 
+def vector_dimension(df: DataFrame, column: str) -> int:
+    """The length of a text column's vectors; 0 where no row has one."""
+    first = df.select(F.size(embedding_column(column)).alias("n")).where("n > 0").first()
+    return int(first["n"]) if first else 0
+
+
 def price_texts(df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cache) -> dict[str, int]:
     """What the text stage would cost: distinct notes the cache lacks, their characters and estimated tokens."""
     total = {"notes": 0, "uncached": 0, "characters": 0, "estimated_tokens": 0}

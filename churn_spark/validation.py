@@ -80,11 +80,9 @@ def with_errors(
     `_warnings`, arrays of struct<name, message, columns>. With the label required, i.e. in training, any
     problem is an error; with the label ignored only an unusable key is, and other problems are warnings.
     """
-    columns = contract.used
-    for stage in (_text, _number, _value):  # each in a projection of its own, to be computed once
-        df = df.withColumns({_temporary(stage.__name__, c): stage(c) for c in columns})
-    problems = {c.name: _problem(c, settings, label) for c in columns}
-    df = df.withColumns({_temporary("_problem", c): problems[c.name] for c in columns})
+    columns = contract.used  # each step in a projection of its own, so that nothing is computed twice
+    df = df.withColumns({_temporary("value", c): _value(c) for c in columns})
+    df = df.withColumns({_temporary("problem", c): _problem(c, settings, label) for c in columns})
     strict = [c for c in columns if label == "required" or c.name in contract.key]
     lenient = [c for c in columns if c not in strict and c.role != "label"]
     whole_row = _first((F.col(ROW_ERROR) == name, name, None) for name in ("malformed_row", "row_too_long"))
@@ -100,72 +98,71 @@ def with_errors(
     )
 
 
-def _temporary(stage: str, column: Column) -> str:
-    return f"{stage}:{column.name}"
+def _temporary(step: str, column: Column) -> str:
+    return f"_{step}:{column.name}"
+
+
+def _of(step: str, column: Column) -> SparkColumn:
+    return F.col(quoted(_temporary(step, column)))
 
 
 def _raw(column: Column) -> SparkColumn:
     return F.col(quoted(column.name))
 
 
-def _of(stage: str, column: Column) -> SparkColumn:
-    return F.col(quoted(_temporary(stage, column)))
-
-
-def _text(column: Column) -> SparkColumn:
-    """The text to be parsed, without the white space around it; null where it stands for a missing value."""
-    raw = _raw(column)
-    words = "|".join(() if column.role == "id" else filter(None, MISSING))
-    missing = raw.rlike(rf"^[{SPACE}]*(?i:{words})?[{SPACE}]*\z")
-    # Most values cannot stand for a missing one by their first character, which saves a regular expression.
-    first = F.ascii(raw)
-    present = (first.between(0x21, 0x7E) & ~first.isin(ord("n"), ord("N"))) | ~missing
-    return F.when(present, raw if column.kind == "string" else F.btrim(raw, F.lit(SPACE)))
-
-
-def _number(column: Column) -> SparkColumn:
-    """The text as a number; its pattern comes first, since `try_cast` takes `7d` for one."""
-    if column.kind not in ("double", "bigint"):
-        return F.lit(None).cast("double")
-    text = _of("_text", column)
-    return F.when(text.rlike(NUMBER), text.try_cast("double"))
-
-
 def _value(column: Column) -> SparkColumn:
-    """The parsed value, null where there is none."""
-    text, number = _of("_text", column), _of("_number", column)
-    if column.kind == "double":
-        return F.when(F.abs(number) < float("inf"), number)
-    if column.kind == "bigint":
-        return F.when(text.rlike(WHOLE), number.cast("bigint"))
+    """The parsed value; null where there is none, infinite where a number is too large."""
+    raw = _raw(column)
+    if column.kind != "string":  # most values need no trimming
+        return F.coalesce(_parsed(column, raw), _parsed(column, _trimmed(column)))
+    # Most texts cannot stand for a missing one by their first character, which saves a regular expression.
+    first = F.ascii(raw)
+    present = first.between(0x21, 0x7E) & ~first.isin(ord("n"), ord("N"))
+    return F.when(present | ~_is_missing(column), raw)
+
+
+def _parsed(column: Column, text: SparkColumn) -> SparkColumn:
+    """Patterns first, since `try_cast` takes `7d` for a number."""
     if column.kind == "boolean":
         word = F.lower(text)
         return F.when(word.isin(*TRUE), True).when(word.isin(*FALSE), False)
     if column.kind == "date":
         return F.when(text.rlike(DATE), text.try_cast("date"))
-    return text
+    if column.kind == "bigint":
+        return F.when(text.rlike(WHOLE), text.try_cast("double").cast("bigint"))
+    return F.when(text.rlike(NUMBER), text.try_cast("double"))
+
+
+def _trimmed(column: Column) -> SparkColumn:
+    return F.btrim(_raw(column), F.lit(SPACE))
+
+
+def _is_missing(column: Column) -> SparkColumn:
+    words = "" if column.role == "id" else "|".join(filter(None, MISSING))
+    return F.coalesce(_raw(column).rlike(rf"^[{SPACE}]*(?i:{words})?[{SPACE}]*\z"), F.lit(True))
 
 
 def _problem(column: Column, settings: config.Validation, label: LabelUse) -> SparkColumn:
     """The first broken rule, in the order of `columns.check_value`; null where there is none."""
-    raw, text, value = _raw(column), _of("_text", column), _of("_value", column)
-    unparsed = text.isNotNull() & value.isNull()
+    raw, value, infinity = _raw(column), _of("value", column), float("inf")
+    absent = value.isNull()  # so that good values are not asked whether they are missing
+    unparsed = absent & ~_is_missing(column)
     rules = [(F.col(ROW_ERROR).eqNullSafe("bad_encoding") & raw.contains(REPLACEMENT), "bad_encoding")]
     if column.role == "id":
-        rules += [(text.isNull(), "id_missing"), (F.length(raw) > settings.max_id_chars, "id_too_long")]
+        rules += [(absent, "id_missing"), (F.length(raw) > settings.max_id_chars, "id_too_long")]
     elif column.role == "label":
         rules += [(unparsed, "label_invalid")]
-        rules += [(text.isNull(), "label_missing")] if label == "required" else []
+        rules += [(absent, "label_missing")] if label == "required" else []
     elif column.kind == "bigint":
-        rules += [
-            (unparsed & ~(F.abs(_of("_number", column)) < float("inf")), "not_a_number"),
-            (unparsed, "not_whole"),
-        ]
-    else:
-        unreadable = {"double": "not_a_number", "boolean": "not_boolean", "date": "not_a_date"}
-        rules += [(unparsed, unreadable[column.kind])] if column.kind in unreadable else []
+        number = F.when(_trimmed(column).rlike(NUMBER), F.abs(_trimmed(column).try_cast("double")))
+        rules += [(unparsed & ~F.coalesce(number < infinity, F.lit(False)), "not_a_number")]
+        rules += [(unparsed, "not_whole")]
+    elif column.kind == "double":
+        rules += [(unparsed | (F.abs(value) == infinity), "not_a_number")]
+    elif column.kind != "string":
+        rules += [(unparsed, {"boolean": "not_boolean", "date": "not_a_date"}[column.kind])]
     if column.required or column.role == "snapshot":
-        rules.append((text.isNull(), "required_missing"))
+        rules.append((absent, "required_missing"))
     if column.min is not None:
         rules.append((value < column.min, "below_min"))
     if column.max is not None:
@@ -173,13 +170,18 @@ def _problem(column: Column, settings: config.Validation, label: LabelUse) -> Sp
     if column.allowed is not None:
         rules.append((~value.isin(*column.allowed_values), "not_allowed"))
     if column.pattern is not None:  # (?d): only \n ends a line, as in Python
-        rules.append((~text.rlike(rf"(?d)^(?:{column.pattern})\z"), "pattern_mismatch"))
+        text = raw if column.kind == "string" else _trimmed(column)
+        rules.append((~absent & ~text.rlike(rf"(?d)^(?:{column.pattern})\z"), "pattern_mismatch"))
     return _first((condition, name, column) for condition, name in rules)
 
 
 def _first(rules: Iterable[tuple[SparkColumn, str, Column | None]]) -> SparkColumn:
     """The problem of the first rule that is broken, else null."""
-    return F.coalesce(*[F.when(condition, _described(name, column)) for condition, name, column in rules])
+    (condition, name, column), *others = rules
+    chosen = F.when(condition, _described(name, column))
+    for condition, name, column in others:
+        chosen = chosen.when(condition, _described(name, column))
+    return chosen
 
 
 def _described(name: str, column: Column | None, columns: Iterable[str] = ()) -> SparkColumn:
@@ -193,7 +195,7 @@ def _described(name: str, column: Column | None, columns: Iterable[str] = ()) ->
 
 
 def _collected(columns: Iterable[Column]) -> SparkColumn:
-    problems = [_of("_problem", column) for column in columns]
+    problems = [_of("problem", column) for column in columns]
     none = F.array().cast(PROBLEMS)
     if not problems:
         return none
@@ -203,7 +205,7 @@ def _collected(columns: Iterable[Column]) -> SparkColumn:
 
 
 def _typed(column: Column) -> SparkColumn:
-    return F.when(_of("_problem", column).isNull(), _of("_value", column))
+    return F.when(_of("problem", column).isNull(), _of("value", column))
 
 
 # -- the split of a table -------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from churn_spark.redaction import fold, is_blank, normalize, redact
+
+TokenIds = Callable[[str], list[int]]
 
 # The private part stands between « and ».
 PERSONAL = {
@@ -301,7 +304,9 @@ def test_redact_leaves_plain_text_and_typed_placeholders() -> None:
     assert redact("[EMAIL] and [PHONE] were given") == ("[EMAIL] and [PHONE] were given", {})
 
 
-FRAGMENTS = [secret for _, _, secret in SECRETS] + list("0123456789 .,:;/-+()@[]#xé\n") + ["www.", "://", "phone "]
+FRAGMENTS = (
+    [secret for _, _, secret in SECRETS] + list("0123456789 .,:;/-+()@[]#xé\n") + ["www.", "://", "phone "]
+)
 PIECES = st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join)
 
 
@@ -313,10 +318,11 @@ def test_redact_twice_changes_nothing(text: str) -> None:
 
 
 ADVERSARIAL = [
-    "a", "1", "0", "a.", "a@", "a@a.", "@", ".", "1.", "1 ", "1-", "01 ", "+", "+1", "(", "(0", ":", "a:", "1:",
-    "://", "a://", "http://", "www.", "www.,", "a-", "a/", "a.com", "GB82", "GB82 ", "4111 ", "4", "[", "phone ",
-    "phone 1", "123-45-", "1.1.1.", "555-123-4567/", "555-123-4567,", "020 7946 0958/", "call 5551234567 ", "no ",
-    "\u2013", "١", " ", "\n", "'", "a@b.co555-123-4567:1.1.1.1-", "00", "x@y.", "::", "f:",
+    "a", "1", "0", "a.", "a@", "a@a.", "@", ".", "1.", "1 ", "1-", "01 ", "+", "+1", "(", "(0", ":", "a:",
+    "1:", "://", "a://", "http://", "www.", "www.,", "a-", "a/", "a.com", "GB82", "GB82 ", "4111 ", "4",
+    "[", "phone ", "phone 1", "123-45-", "1.1.1.", "555-123-4567/", "555-123-4567,", "020 7946 0958/",
+    "call 5551234567 ", "no ", "\u2013", "١", " ", "\n", "'", "a@b.co555-123-4567:1.1.1.1-", "00", "x@y.",
+    "::", "f:",
 ]  # fmt: skip
 
 
@@ -363,7 +369,7 @@ def test_is_blank_keeps_short_notes(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def token_ids():  # type: ignore[no-untyped-def]
+def token_ids() -> TokenIds:
     from importlib.util import find_spec
 
     from tokenizers import Tokenizer
@@ -374,37 +380,39 @@ def token_ids():  # type: ignore[no-untyped-def]
     tokenizer = Tokenizer.from_file(str(Path(spec.origin).parent / "model" / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return lambda text: tokenizer.encode(text).ids
+    return lambda text: list(tokenizer.encode(text).ids)
 
 
 VARIED = [
-    "The  BILL\twas\n wrong", "ΟΔΟΣ Σ ςΣ", "İstanbul ISPARTA ı", "Straße STRASSE ẞ", "ﬁne ﬀ ﬃ", "Ｆｕｌｌ　ｗｉｄｔｈ １２３",
-    "é É e\u0301 E\u0301 Å \u212b \u212a", "naïve Ñandú ÇA", "中文 字 符", "日本語のテキスト　です", "한국어 \u1112\u1161\u11ab",
-    "a\u200bb a\u00adb", "a\u0085b a\x0bb a\x0cb a\x1cb a\x00b", "a\u2028b\u2029c\u00a0d\u202fe\u3000f", "\u1680x\u180ey",
-    "[SEP] [sep] [CLS]x [MASK] [mask] [Mask] [PAD][UNK]", "[MAS\u212a]", "[EMAIL] called [PHONE]", "ǅ ǆ Ǆ ǈ", "ᲐᲑ აბ Ა",
-    "𝐁𝐨𝐥𝐝 ⅷ Ⅷ ① ²", "\U0001f469\u200d\U0001f469 👍🏽", "שלום العربية ١٢٣", "", "   ", "x" * 250, "Ω Ω µ μ", "Ǆ\u0307 \u0345",
+    "The  BILL\twas\n wrong", "ΟΔΟΣ Σ ςΣ", "İstanbul ISPARTA ı", "Straße STRASSE ẞ", "ﬁne ﬀ ﬃ",
+    "Ｆｕｌｌ　ｗｉｄｔｈ １２３", "é É e\u0301 E\u0301 Å \u212b \u212a", "naïve Ñandú ÇA", "中文 字 符",
+    "日本語のテキスト　です", "한국어 \u1112\u1161\u11ab", "a\u200bb a\u00adb",
+    "a\u0085b a\x0bb a\x0cb a\x1cb a\x00b", "a\u2028b\u2029c\u00a0d\u202fe\u3000f", "\u1680x\u180ey",
+    "[SEP] [sep] [CLS]x [MASK] [mask] [Mask] [PAD][UNK]", "[MAS\u212a]", "[EMAIL] called [PHONE]",
+    "ǅ ǆ Ǆ ǈ", "ᲐᲑ აბ Ა", "𝐁𝐨𝐥𝐝 ⅷ Ⅷ ① ²", "\U0001f469\u200d\U0001f469 👍🏽", "שלום العربية ١٢٣", "", "   ",
+    "x" * 250, "Ω Ω µ μ", "Ǆ\u0307 \u0345",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", VARIED)
-def test_fold_keeps_the_token_ids(text: str, token_ids) -> None:  # type: ignore[no-untyped-def]
+def test_fold_keeps_the_token_ids(text: str, token_ids: TokenIds) -> None:
     assert token_ids(fold(text)) == token_ids(text)
 
 
 @settings(max_examples=50, deadline=None)
 @given(text=st.text(max_size=200) | st.lists(st.sampled_from(VARIED), max_size=6).map("".join))
-def test_fold_keeps_the_token_ids_of_any_text(text: str, token_ids) -> None:  # type: ignore[no-untyped-def]
+def test_fold_keeps_the_token_ids_of_any_text(text: str, token_ids: TokenIds) -> None:
     text = text.encode("utf-8", "replace").decode()
     assert token_ids(fold(text)) == token_ids(text)
     assert fold(fold(text)) == fold(text)
 
 
-def test_fold_keeps_the_token_ids_of_every_character(token_ids) -> None:  # type: ignore[no-untyped-def]
+def test_fold_keeps_the_token_ids_of_every_character(token_ids: TokenIds) -> None:
     wrong = [hex(i) for i in range(0x30000) if not 0xD800 <= i < 0xE000 and not _same_ids(chr(i), token_ids)]
     assert wrong == []
 
 
-def _same_ids(char: str, token_ids) -> bool:  # type: ignore[no-untyped-def]
+def _same_ids(char: str, token_ids: TokenIds) -> bool:
     text = f"a{char}b {char}"
     folded = fold(text)
     return folded == text or token_ids(folded) == token_ids(text)
@@ -415,7 +423,9 @@ def test_fold_joins_what_the_model_cannot_tell_apart() -> None:
     assert fold("ΟΔΟΣ") == fold("οδοσ")
 
 
-@pytest.mark.parametrize(("one", "other"), [("Ａ", "a"), ("ﬁ", "fi"), ("straße", "strasse"), ("[SEP]", "[sep]")])
-def test_fold_keeps_apart_what_the_model_tells_apart(one: str, other: str, token_ids) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    ("one", "other"), [("Ａ", "a"), ("ﬁ", "fi"), ("straße", "strasse"), ("[SEP]", "[sep]")]
+)
+def test_fold_keeps_apart_what_the_model_tells_apart(one: str, other: str, token_ids: TokenIds) -> None:
     assert token_ids(one) != token_ids(other)
     assert fold(one) != fold(other)

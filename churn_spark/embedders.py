@@ -1,0 +1,288 @@
+"""Embedders: texts -> float32 vectors. On a CPU a text's vector depends on that text alone, bit for bit.
+
+Torch and a model are loaded at first use, not when this module is imported or an identity is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from churn_spark import model_files
+from churn_spark.arrow import Matrix
+from churn_spark.config import Remote
+from churn_spark.errors import ConfigError, ResourceError
+from churn_spark.remote import Answer, Ask, BadAnswerError, call_all, read_json
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+    from tokenizers import Tokenizer
+
+Counts = npt.NDArray[np.int32]
+
+MIN_COSINE = 0.99
+SIF = 1e-4  # weight a / (a + p) of a token with probability p, a = SIF (Arora et al. 2017)
+OPENAI_DIMENSIONS = {
+    "text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536,
+}  # fmt: skip
+
+
+class Embedded(NamedTuple):
+    """What became of n texts, in their order."""
+
+    vectors: Matrix  # (n, dimension); a row of NaN where a remote endpoint gave none
+    n_chunks: Counts  # windows of the model that the text took: more than 1 where it is longer than one
+    tokens: Counts
+    padded_tokens: Counts  # what the model computed on
+
+
+class Model(NamedTuple):
+    """A loaded embedding model."""
+
+    dimension: int
+    embed: Callable[[Sequence[str]], Embedded]
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """An embedding model, loaded at first use, and `identity`: all that determines its vectors."""
+
+    identity: dict[str, Any]
+    load: Callable[[], Model]
+
+    @property
+    def dimension(self) -> int:
+        return self.load().dimension
+
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        """Embed texts; hand over thousands at once, since they are batched by token count."""
+        return self.load().embed([text.encode("utf-8", "replace").decode() for text in texts])
+
+
+@cache
+def load_embedder(name: str, **params: Any) -> Embedder:
+    """Return the embedder `name` with these settings, the same one for a whole process.
+
+    Its files are checked here, it is loaded at first use. Raises ConfigError on an unknown name,
+    ResourceError where files are missing or not the published ones.
+    """
+    if name not in EMBEDDERS:
+        raise ConfigError(f"no embedder is called {name}", where="text.embedder.name",
+                          fix=f"use one of {', '.join(EMBEDDERS)}")  # fmt: skip
+    return EMBEDDERS[name](**params)
+
+
+def identity(name: str, **params: Any) -> dict[str, Any]:
+    """All that determines an embedder's vectors, JSON-able; no model is loaded. Raises as `load_embedder`."""
+    return load_embedder(name, **params).identity
+
+
+def check_cosine(texts: Sequence[str], embedder: Embedder, *, reference: Embedder) -> float:
+    """Return the mean cosine between both embedders' vectors of a probe of texts.
+
+    Raises ResourceError below 0.99: `embedder`, in int8 say, is then no stand-in for `reference`.
+    """
+    vectors, expected = embedder.embed(texts).vectors, reference.embed(texts).vectors
+    norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
+    cosine = float(np.mean((vectors * expected).sum(1) / norms))
+    if not cosine >= MIN_COSINE:
+        raise ResourceError(
+            f"mean cosine to the reference {cosine:.4f} over {len(texts)} texts, expected {MIN_COSINE} or more",
+            where="text.embedder.precision",
+            fix="set it to float32; int8 does not suit this CPU or model",
+        )
+    return cosine
+
+
+# -- sentence-transformers ------------------------------------------------------------------------------
+
+
+def sentence_transformers(
+    *,
+    model: str = model_files.PACKAGED,
+    precision: Literal["auto", "float32", "int8"] = "auto",
+    batch_size: int = 64,
+    batch_tokens: int = 1024,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> Embedder:
+    """Embed by a sentence-transformers model: the packaged one, or a folder. No model hub is asked.
+
+    precision: `auto` is float32, since training and scoring must embed alike, and a choice made by probe or
+    by machine might differ between them. `int8` is for BERT models on a CPU. Batches and device are no part
+    of the identity; on a GPU (`auto` takes one) the last bits of a vector depend on its neighbours.
+    """
+    folder = model_files.model_folder(model)
+    files = model_files.model_identity(model, folder)
+    is_int8 = precision == "int8"
+    if is_int8 and (device == "cuda" or not model_files.is_plain_bert(folder)):
+        raise ConfigError("int8 is for BERT models with mean pooling and unit vectors, on a CPU",
+                          where="text.embedder.precision", fix="use float32")  # fmt: skip
+
+    @cache
+    def load() -> Model:
+        from churn_spark import windows
+
+        ranges = _int8_ranges(folder, files) if is_int8 else None
+        encoder = windows.load_encoder(folder, device=device, ranges=ranges)
+
+        def embed(texts: Sequence[str]) -> Embedded:
+            found = windows.encode(texts, encoder, batch_size=batch_size, batch_tokens=batch_tokens)
+            return Embedded(*found, padded_tokens=found.tokens)
+
+        return Model(encoder.dimension, embed)
+
+    kind = {"provider": "sentence-transformers", "precision": "int8" if is_int8 else "float32", "version": 1}
+    return Embedder(kind | files, load)
+
+
+def _int8_ranges(folder: Path, files: Mapping[str, str]) -> model_files.Arrays:
+    def build() -> model_files.Arrays:
+        from churn_spark import bert, windows
+
+        with windows.one_thread():
+            ranges = bert.input_ranges(bert.load_weights(folder))
+        return {name: range_.numpy() for name, range_ in ranges.items()}
+
+    return model_files.built_once({**files, "built": "int8 ranges", "version": 1}, build)
+
+
+# -- static ---------------------------------------------------------------------------------------------
+
+
+def static(*, model: str = model_files.PACKAGED, dimension: int | None = None) -> Embedder:
+    """Embed by a table of token vectors distilled from a sentence-transformers model (model2vec's recipe).
+
+    A token's vector is the model's for that token alone, on the first `dimension` (256) principal components,
+    weighted by smooth inverse frequency; frequencies follow Zipf's law over the vocabulary's order. A text's
+    vector is the mean of its tokens' at unit length, or zero where it has none. The table is built once, in
+    about half a minute.
+    """
+    folder = model_files.model_folder(model)
+    size = dimension or 256
+    recipe = {"provider": "static", "dimension": size, "sif": SIF, "version": 1}
+    recipe |= model_files.model_identity(model, folder)
+
+    @cache
+    def load() -> Model:
+        from tokenizers import Tokenizer
+
+        def build() -> model_files.Arrays:
+            return {"table": _token_vectors(folder, size)}
+
+        table = model_files.built_once(recipe, build)["table"]
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return Model(size, lambda texts: _embed_static(texts, tokenizer, table))
+
+    return Embedder(recipe, load)
+
+
+def _token_vectors(folder: Path, dimension: int) -> Matrix:
+    from churn_spark import windows
+
+    encoder = windows.load_encoder(folder, device="auto")
+    vocabulary = encoder.tokenizer.get_vocab_size()
+    *before, after = encoder.tokenizer.encode("").ids
+    ids = [[*before, token, after] for token in range(vocabulary)]
+    vectors = windows.encode_windows(ids, encoder, batch_size=256, batch_tokens=1024)
+    vectors -= vectors.mean(0)
+    components = np.linalg.eigh(vectors.T @ vectors).eigenvectors[:, ::-1][:, :dimension]
+    components *= np.sign(components[np.abs(components).argmax(0), np.arange(dimension)])
+    probability = 1 / np.arange(2, vocabulary + 2)
+    weight = SIF / (SIF + probability / probability.sum())
+    weight[list(encoder.tokenizer.get_added_tokens_decoder())] = 0  # [CLS], [UNK] and their like say nothing
+    table: Matrix = (vectors @ components * weight[:, None]).astype(np.float32)
+    return table
+
+
+def _embed_static(texts: Sequence[str], tokenizer: Tokenizer, table: Matrix) -> Embedded:
+    from scipy.sparse import csr_array
+
+    ids = [e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    tokens = np.array([len(i) for i in ids], np.int32)
+    ends = np.concatenate(([0], np.cumsum(tokens)))
+    flat = np.fromiter(chain.from_iterable(ids), np.int32, count=ends[-1])
+    counts = csr_array((np.ones(len(flat), np.float32), flat, ends), shape=(len(texts), len(table)))
+    sums = counts @ table  # row by row, token by token: no neighbour matters
+    norms = np.linalg.norm(sums, axis=1, keepdims=True)
+    vectors = np.divide(sums, norms, out=np.zeros_like(sums), where=norms > 0)
+    return Embedded(vectors, np.ones_like(tokens), tokens, tokens)
+
+
+# -- openai ---------------------------------------------------------------------------------------------
+
+
+def openai(
+    *,
+    model: str = "text-embedding-3-small",
+    dimension: int | None = None,
+    batch_size: int = 64,
+    remote: Remote = Remote(),  # noqa: B008  # frozen
+) -> Embedder:
+    """Embed by an OpenAI-compatible endpoint, `batch_size` texts a request.
+
+    dimension: of the vectors, by default the model's own. A text that got none has a row of NaN. Raises ResourceError where the endpoint cannot be used.
+    """
+    size = dimension or OPENAI_DIMENSIONS.get(model)
+    if not size:
+        raise ConfigError(f"the length of {model}'s vectors is not known", where="text.embedder.dimension",
+                          fix="set it to what the endpoint returns")  # fmt: skip
+    recipe = {"provider": "openai", "model": model, "dimension": size, "base_url": remote.base_url}
+    ask = partial(_ask_vectors, model=model, dimension=size, shorten=model.startswith("text-embedding-3-"))
+
+    def embed(texts: Sequence[str]) -> Embedded:
+        vectors = np.full((len(texts), size), np.nan, np.float32)
+        tokens = np.zeros(len(texts), np.int32)
+        groups = [range(i, min(i + batch_size, len(texts))) for i in range(0, len(texts), batch_size)]
+        while groups:
+            results = call_all([texts[group.start : group.stop] for group in groups], ask, limits=remote)
+            for group, result in zip(groups, results, strict=True):
+                part = slice(group.start, group.stop)
+                tokens[part] += _shares(result.tokens, len(group))
+                if result.status == "ok":
+                    vectors[part] = result.value
+            refused = [g for g, r in zip(groups, results, strict=True) if r.status == "failed" and len(g) > 1]
+            groups = [range(i, i + 1) for group in refused for i in group]  # one bad text fails its request
+        return Embedded(vectors, np.ones_like(tokens), tokens, tokens)
+
+    return Embedder(recipe, lambda: Model(size, embed))
+
+
+async def _ask_vectors(
+    client: AsyncOpenAI, texts: Sequence[str], *, model: str, dimension: int, shorten: bool
+) -> Answer:
+    size = {"dimensions": dimension} if shorten else {}
+    answer = await read_json(
+        client.embeddings.with_streaming_response.create(
+            model=model, input=list(texts), encoding_format="float", **size
+        )
+    )
+    try:
+        tokens = int(answer.get("usage", {}).get("total_tokens", 0))
+        rows = sorted(answer["data"], key=lambda row: row["index"])
+        vectors = np.array([row["embedding"] for row in rows], np.float32)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise BadAnswerError("not_vectors") from None
+    if vectors.shape != (len(texts), dimension) or not np.isfinite(vectors).all():
+        raise BadAnswerError("wrong_vectors", tokens=tokens)
+    return Answer(vectors, tokens)
+
+
+def _shares(total: int, parts: int) -> Counts:
+    """A whole number in equal shares, the remainder spread over the first."""
+    return np.array([total // parts + (i < total % parts) for i in range(parts)], np.int32)
+
+
+EMBEDDERS: dict[str, Callable[..., Embedder]] = {
+    "sentence-transformers": sentence_transformers,
+    "static": static,
+    "openai": openai,
+}

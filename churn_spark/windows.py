@@ -1,0 +1,167 @@
+"""Texts of any length through a model with a window: cut into windows, batched by token count, pooled.
+
+A batch holds windows of one token count: no padding, no mask. Together with one thread, that makes a text's
+vector on a CPU depend on that text alone, bit for bit.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from churn_spark import bert, model_files
+from churn_spark.arrow import Matrix
+
+log = logging.getLogger(__name__)
+
+Counts = npt.NDArray[np.int32]
+
+OVERLAP = 32  # tokens that two neighbouring windows of a text share
+CUDA_FACTOR = 32  # a GPU wants batches this many times a CPU's
+MIN_TOKENS = 16  # matrix products of very few rows take other code paths, with other last bits
+
+
+class Encoder(NamedTuple):
+    """A model that reads windows: `forward` maps token ids (texts, length), none padding, to vectors."""
+
+    tokenizer: Tokenizer
+    forward: Callable[[Tensor], Tensor]
+    device: str
+    prompt: str = ""
+    dimension: int = 0
+
+
+def load_encoder(folder: Path, *, device: str, ranges: model_files.Arrays | None = None) -> Encoder:
+    """Load a sentence-transformers folder; `ranges` (of `bert.input_ranges`) make it int8."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # Spark runs one task a core already
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() and ranges is None else "cpu"
+    if not model_files.is_plain_bert(folder):
+        return _load_any(folder, device=device)
+    weights = bert.load_weights(folder, device=device)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if ranges is None:
+        model = bert.float32(weights)
+    else:
+        model = bert.int8(weights, {name: torch.from_numpy(range_) for name, range_ in ranges.items()})
+    return _checked(Encoder(_windowing(tokenizer, model_files.window(folder)), model, device))
+
+
+def _load_any(folder: Path, *, device: str) -> Encoder:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device=device, local_files_only=True)
+    tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
+
+    def forward(ids: Tensor) -> Tensor:
+        with torch.inference_mode():
+            features = model({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        vectors: Tensor = features["sentence_embedding"]
+        return vectors
+
+    prompt = model.prompts.get(model.default_prompt_name or "") or ""
+    window = model.max_seq_length
+    return _checked(Encoder(_windowing(tokenizer, window), forward, device, prompt))
+
+
+def _windowing(tokenizer: Tokenizer, window: int | None) -> Tokenizer:
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if window:
+        tokenizer.enable_truncation(window, stride=min(OVERLAP, window // 4))
+    return tokenizer
+
+
+def _checked(encoder: Encoder) -> Encoder:
+    """The encoder, made to take one text at a time where its vectors vary with the number of texts."""
+    ids = torch.arange(1, 9, device=encoder.device).repeat(33, 1)
+    with one_thread():
+        expected, *rows = *encoder.forward(ids[:2])[:1], *encoder.forward(ids)
+    encoder = encoder._replace(dimension=len(expected))
+    if encoder.device != "cpu" or all(torch.equal(expected, row) for row in rows):
+        return encoder
+    log.warning("step=embedder batching=off reason=vectors_vary_with_batch_size")
+    forward = encoder.forward
+    return encoder._replace(forward=lambda batch: torch.cat([forward(row[None]) for row in batch]))
+
+
+class Encoded(NamedTuple):
+    """Vectors (n, dimension) of n texts, how many windows each took, and their tokens in all of them."""
+
+    vectors: Matrix
+    n_chunks: Counts
+    tokens: Counts
+
+
+def encode(texts: Sequence[str], encoder: Encoder, *, batch_size: int, batch_tokens: int) -> Encoded:
+    """Embed texts; one longer than the window becomes the mean of its windows, weighted by tokens.
+
+    At most `batch_size` windows and `batch_tokens` tokens go through the model at once, `CUDA_FACTOR` times
+    that on a GPU; neither changes a vector on a CPU.
+    """
+    encodings = encoder.tokenizer.encode_batch_fast([encoder.prompt + text for text in texts])
+    of_texts = [[first.ids, *(rest.ids for rest in first.overflowing)] for first in encodings]
+    ids = [window for windows in of_texts for window in windows]
+    n_chunks = np.array([len(windows) for windows in of_texts], np.int32)
+    lengths = np.array([len(window) for window in ids], np.int32)
+    rows = encode_windows(ids, encoder, batch_size=batch_size, batch_tokens=batch_tokens)
+    starts = np.cumsum(n_chunks) - n_chunks
+    vectors = rows[starts]
+    tokens = lengths[starts]
+    for i in np.flatnonzero(n_chunks > 1):
+        part = slice(starts[i], starts[i] + n_chunks[i])
+        vectors[i], tokens[i] = _pooled(rows[part], lengths[part]), lengths[part].sum()
+    return Encoded(vectors, n_chunks, tokens)
+
+
+def encode_windows(
+    ids: Sequence[Sequence[int]], encoder: Encoder, *, batch_size: int, batch_tokens: int
+) -> Matrix:
+    """Token ids of each window, special ones included -> vectors (windows, dimension)."""
+    factor = CUDA_FACTOR if encoder.device == "cuda" else 1
+    rows = np.empty((len(ids), encoder.dimension), np.float32)
+    with one_thread():
+        for batch in _batches(ids, batch_size=factor * batch_size, batch_tokens=factor * batch_tokens):
+            windows = torch.tensor([ids[i] for i in batch], device=encoder.device)
+            copies = -(-MIN_TOKENS // windows.numel())
+            rows[batch] = encoder.forward(windows.repeat(copies, 1))[: len(batch)].cpu().numpy()
+    return rows
+
+
+def _batches(ids: Sequence[Sequence[int]], *, batch_size: int, batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of windows, each batch of one length."""
+    lengths = [len(window) for window in ids]
+    for length, group in groupby(sorted(range(len(ids)), key=lengths.__getitem__), key=lengths.__getitem__):
+        same = list(group)
+        size = max(1, min(batch_size, batch_tokens // length))
+        yield from (same[i : i + size] for i in range(0, len(same), size))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: with more, how a sum is split depends on the batch."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _pooled(rows: Matrix, lengths: Counts) -> Matrix:
+    """The mean by token count, as long as the windows' vectors are on average."""
+    mean = np.average(rows, axis=0, weights=lengths)
+    norm = np.average(np.linalg.norm(rows, axis=1), weights=lengths)
+    pooled: Matrix = (mean * (norm / np.linalg.norm(mean))).astype(np.float32)
+    return pooled

@@ -1,0 +1,347 @@
+"""Remote calls against a real server on loopback, with the faults that real ones have."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import fake_openai as fake
+import pytest
+
+from churn_spark import remote
+from churn_spark.config import Remote
+from churn_spark.errors import ConfigError, ResourceError
+
+KEY = "sk-secret-0123456789"
+ITEMS = [f"private note number {i}" for i in range(8)]
+
+
+@pytest.fixture
+def server() -> Iterator[fake.FakeOpenAI]:
+    with fake.serving() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _fresh_and_quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("FAKE_KEY", KEY)
+    monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(remote, "MAX_WAIT_SECONDS", 0.3)
+    remote._meter.cache_clear()
+    caplog.set_level(logging.DEBUG)
+
+
+def limits(server: fake.FakeOpenAI, **changes: Any) -> Remote:
+    settings = {
+        "base_url": server.url,
+        "api_key_env": "FAKE_KEY",
+        "requests_per_minute": 1e6,
+        "timeout_seconds": 0.5,
+    }
+    return Remote(**{**settings, "max_attempts": 3, **changes})
+
+
+async def ask(client: Any, item: str) -> remote.Answer:
+    message = {"role": "user", "content": item}
+    create = client.chat.completions.with_streaming_response.create
+    body = await remote.read_json(create(model="m", messages=[message]))
+    return remote.Answer(body["choices"][0]["message"]["content"], body["usage"]["total_tokens"])
+
+
+def call(server: fake.FakeOpenAI, items: list[str] = ITEMS, **changes: Any) -> list[remote.Result]:
+    return remote.call_all(items, ask, limits=limits(server, **changes))
+
+
+def asked(server: fake.FakeOpenAI) -> list[str]:
+    return [body["messages"][-1]["content"] for body in server.bodies]
+
+
+def good_result(item: str, calls: int = 1) -> remote.Result:
+    return remote.Result(f"Length {len(item)}.", "ok", "", calls, 10)
+
+
+def test_call_all_answers_in_order_and_asks_once_each(server: fake.FakeOpenAI) -> None:
+    items = ["x" * n for n in range(1, 30)]
+    assert call(server, items, concurrency=5) == [good_result(item) for item in items]
+    assert sorted(asked(server)) == sorted(items)
+    assert {authorization for _, authorization, _ in server.requests} == {f"Bearer {KEY}"}
+
+
+def test_call_all_of_nothing_calls_nobody(server: fake.FakeOpenAI) -> None:
+    assert call(server, []) == []
+    assert server.requests == []
+
+
+def test_call_all_works_inside_a_running_loop(server: fake.FakeOpenAI) -> None:
+    async def notebook() -> list[remote.Result]:
+        return call(server, ITEMS[:1])
+
+    assert asyncio.run(notebook()) == [good_result(ITEMS[0])]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_call_all_keeps_to_its_concurrency(server: fake.FakeOpenAI, concurrency: int) -> None:
+    server.default = fake.good(seconds=0.08)
+    call(server, concurrency=concurrency)
+    assert server.most_open == concurrency
+
+
+# -- faults ---------------------------------------------------------------------------------------------
+
+PASSING = {
+    "429": fake.status(429, Retry_After="0"),
+    "500": fake.status(500),
+    "503": fake.status(503, Retry_After="0"),
+    "hang": fake.hang,
+    "drip": fake.drip,
+    "drip_headers": fake.drip_headers,
+    "reset": fake.reset,
+    "cut_short": fake.cut_short,
+    "html": fake.raw(b"<html>gateway</html>", kind="text/html"),
+    "truncated_json": fake.raw(fake.completion("Fine.")[:-20]),
+    "nothing": fake.raw(b""),
+    "no_object": fake.raw(b"[1, 2]"),
+}
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_call_all_outlives_a_passing_fault(server: fake.FakeOpenAI, fault: str) -> None:
+    server.script = [PASSING[fault]]
+    started = time.monotonic()
+    assert call(server, ITEMS[:1]) == [good_result(ITEMS[0], calls=2)]
+    assert time.monotonic() - started < 1.5
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (fake.status(500), "http_500"),
+        (fake.status(429), "rate_limit"),
+        (fake.hang, "timeout"),
+        (fake.drip, "timeout"),
+        (fake.reset, "connection"),
+        (fake.raw(b"<html>"), "not_json"),
+    ],
+)
+def test_call_all_gives_up_a_row_after_its_attempts(
+    server: fake.FakeOpenAI, reply: fake.Reply, error: str
+) -> None:
+    server.default = reply
+    started = time.monotonic()
+    results = call(server, ITEMS[:2], max_attempts=2, timeout_seconds=0.2)
+    assert results == [remote.Result(None, "failed", error, 2, 0)] * 2
+    assert len(server.requests) == 4
+    assert time.monotonic() - started < 2
+
+
+def test_call_all_loses_no_row_and_repeats_no_answered_text(server: fake.FakeOpenAI) -> None:
+    server.script = [*PASSING.values(), fake.status(400)]
+    items = [f"note {i} " + "x" * i for i in range(30)]
+    results = call(server, items, max_attempts=len(PASSING) + 1)
+    assert [r.value for r in results if r.status == "ok"] == [
+        f"Length {len(item)}." for item, r in zip(items, results, strict=True) if r.status == "ok"
+    ]
+    assert sorted(r.error for r in results if r.status != "ok") == ["http_400"]
+    assert sum(r.calls for r in results) == len(server.requests) == len(items) + len(PASSING)
+
+
+def test_call_all_does_not_repeat_a_refused_request(server: fake.FakeOpenAI) -> None:
+    server.script = [fake.status(400)]
+    assert call(server, ITEMS[:1]) == [remote.Result(None, "failed", "http_400", 1, 0)]
+    assert len(server.requests) == 1
+
+
+def test_call_all_reads_only_so_much(server: fake.FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MAX_ANSWER_BYTES", 100_000)
+    server.script = [fake.good("x" * 1_000_000)]
+    assert call(server, ITEMS[:1]) == [remote.Result(None, "failed", "too_long", 1, 0)]
+
+
+def test_call_all_counts_the_tokens_of_a_bad_answer(server: fake.FakeOpenAI) -> None:
+    async def never_content(client: Any, item: str) -> remote.Answer:
+        answer = await ask(client, item)
+        raise remote.BadAnswerError("empty", tokens=answer.tokens)
+
+    assert remote.call_all(ITEMS[:1], never_content, limits=limits(server)) == [
+        remote.Result(None, "failed", "empty", 1, 10)
+    ]
+
+
+def test_call_all_reports_a_mistake_in_ask_by_its_kind(server: fake.FakeOpenAI) -> None:
+    async def wrong(client: Any, item: str) -> remote.Answer:
+        raise KeyError(item)
+
+    with pytest.raises(ResourceError, match="KeyError") as caught:
+        remote.call_all(ITEMS, wrong, limits=limits(server))
+    assert "private" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+# -- waiting --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_call_all_honours_retry_after_up_to_its_cap(server: fake.FakeOpenAI, form: str) -> None:
+    later = (
+        "3600" if form == "seconds" else format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    )
+    server.script = [fake.status(429, Retry_After=later)]
+    started = time.monotonic()
+    assert call(server, ITEMS[:1])[0].status == "ok"
+    assert 0.3 <= time.monotonic() - started < 1.0
+
+
+def test_call_all_holds_everybody_after_a_429(server: fake.FakeOpenAI) -> None:
+    server.script = [fake.status(429, Retry_After="0.2")] * 2
+    call(server, concurrency=2, max_attempts=5)
+    starts = [start for start, _, _ in server.requests]
+    assert min(starts[2:]) - starts[0] >= 0.19
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-5", "nan", "inf", "Fri, 99 Nov"])
+def test_retry_after_takes_any_value(value: str) -> None:
+    assert remote._retry_after({"retry-after": value}) >= 0
+
+
+@pytest.mark.parametrize(("partitions", "seconds"), [(1, 0.05), (2, 0.1)])
+def test_call_all_paces_its_calls_at_its_share(
+    server: fake.FakeOpenAI, partitions: int, seconds: float
+) -> None:
+    started = time.monotonic()
+    call(server, requests_per_minute=1200, partitions=partitions)
+    starts = [start - started for start, _, _ in server.requests]
+    assert all(start >= seconds * i for i, start in enumerate(starts))
+    assert starts[-1] < 3 * seconds * len(starts) + 1
+
+
+# -- budgets and breaker --------------------------------------------------------------------------------
+
+
+def test_call_all_stops_at_max_calls_and_a_later_run_goes_on(server: fake.FakeOpenAI) -> None:
+    results = call(server, max_calls=5, concurrency=2)
+    assert [r.status for r in results] == ["ok"] * 5 + ["pending"] * 3
+    assert {r.error for r in results[5:]} == {"max_calls"}
+    assert (
+        call(server, ITEMS[5:], max_calls=5, concurrency=2)
+        == [remote.Result(None, "pending", "max_calls")] * 3
+    )
+    assert len(server.requests) == 5
+    remote._meter.cache_clear()  # another run
+    assert call(server, ITEMS[5:], max_calls=5) == [good_result(item) for item in ITEMS[5:]]
+    assert sorted(asked(server)) == sorted(ITEMS)
+
+
+def test_call_all_counts_attempts_as_calls(server: fake.FakeOpenAI) -> None:
+    server.default = fake.status(500)
+    results = call(server, max_calls=4, concurrency=1)
+    assert [(r.status, r.calls) for r in results[:3]] == [("failed", 3), ("pending", 1), ("pending", 0)]
+    assert len(server.requests) == 4
+
+
+def test_call_all_stops_at_max_tokens(server: fake.FakeOpenAI) -> None:
+    results = call(server, max_tokens=30, concurrency=1)
+    assert [r.status for r in results] == ["ok"] * 3 + ["pending"] * 5
+    assert results[-1].error == "max_tokens"
+
+
+def test_call_all_stops_at_max_seconds(server: fake.FakeOpenAI) -> None:
+    server.default = fake.good(seconds=0.1)
+    started = time.monotonic()
+    results = call(server, max_seconds=0.25, concurrency=1)
+    assert time.monotonic() - started < 1
+    assert results[0].status == "ok"
+    assert results[-1] == remote.Result(None, "pending", "max_seconds")
+
+
+STOPPING = {
+    "authentication": fake.status(401),
+    "quota": fake.status(429, error="insufficient_quota"),
+    "not_found": fake.status(404),
+}
+
+
+@pytest.mark.parametrize("code", STOPPING)
+def test_call_all_stops_for_good_reasons(server: fake.FakeOpenAI, code: str) -> None:
+    server.default = STOPPING[code]
+    with pytest.raises(ResourceError, match=remote.STOPS[code]):
+        call(server, concurrency=1)
+    with pytest.raises(ResourceError):
+        call(server, concurrency=1)
+    assert len(server.requests) == 1
+
+
+def test_call_all_keeps_what_was_answered_before_the_stop(server: fake.FakeOpenAI) -> None:
+    server.script = [fake.good("Fine."), fake.good("Fine.")]
+    server.default = fake.status(403)
+    results = call(server, concurrency=1)
+    assert [r.status for r in results] == ["ok"] * 2 + ["pending"] * 6
+    assert {r.error for r in results[2:]} == {"authentication"}
+    with pytest.raises(ResourceError):
+        call(server, ITEMS[2:], concurrency=1)
+    assert len(server.requests) == 3
+
+
+def test_call_all_stops_when_nothing_gets_through(
+    server: fake.FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "MAX_FAILURES_IN_A_ROW", 3)
+    server.default = fake.status(500)
+    with pytest.raises(ResourceError, match="in a row"):
+        call(server, max_attempts=2, concurrency=1)
+    assert len(server.requests) == 6
+
+
+def test_call_all_tries_again_once_the_breaker_has_cooled(
+    server: fake.FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "BREAK_SECONDS", 0.1)
+    server.script = [fake.status(401)]
+    with pytest.raises(ResourceError):
+        call(server, ITEMS[:1])
+    time.sleep(0.15)
+    assert call(server, ITEMS[:1]) == [good_result(ITEMS[0])]
+
+
+# -- secrets --------------------------------------------------------------------------------------------
+
+
+def test_call_all_tells_neither_key_nor_note(
+    server: fake.FakeOpenAI, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.script = [*PASSING.values(), fake.status(400), fake.status(422)]
+    call(server, max_attempts=4)
+    server.default = fake.status(401)
+    with pytest.raises(ResourceError) as caught:
+        call(server)
+    told = caplog.text + str(caught.value) + repr(caught.value)
+    assert "stopped=authentication" in told
+    assert KEY not in told
+    assert "private note" not in told
+
+
+def test_call_all_needs_a_key_for_the_public_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FAKE_KEY")
+    with pytest.raises(ConfigError, match="FAKE_KEY"):
+        remote.call_all(ITEMS, ask, limits=Remote(api_key_env="FAKE_KEY"))
+
+
+def test_call_all_needs_no_key_for_a_local_endpoint(
+    server: fake.FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FAKE_KEY")
+    assert call(server, ITEMS[:1]) == [good_result(ITEMS[0])]
+
+
+def test_call_all_names_the_extra_where_openai_is_missing(
+    server: fake.FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "openai", None)
+    with pytest.raises(ResourceError) as caught:
+        call(server, ITEMS[:1])
+    assert "churn-spark[openai]" in caught.value.fix
