@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +50,8 @@ class Layer(NamedTuple):
     norm: Norm
 
 
-class Bert(NamedTuple):
+@dataclass(frozen=True)
+class Bert:
     """A BERT encoder with mean pooling and unit length, whatever its Linear layers compute in."""
 
     words: Tensor
@@ -59,7 +61,6 @@ class Bert(NamedTuple):
     heads: int
     epsilon: float
 
-    @torch.inference_mode()
     def __call__(self, ids: Tensor) -> Tensor:
         """Token ids (texts, length), none of them padding -> unit vectors (texts, hidden size)."""
         texts, length = ids.shape
@@ -162,7 +163,8 @@ def _layer(weights: Weights, number: int, linear: MakeLinear) -> Layer:
 
 def _float32_linear(name: str, weight: Tensor, bias: Tensor) -> Map:
     gelu = name.endswith("up")
-    if weight.device.type != "cpu" or not torch._C._has_mkldnn:
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if weight.device.type != "cpu" or not has_onednn:
         return lambda x: F.gelu(F.linear(x, weight, bias)) if gelu else F.linear(x, weight, bias)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)
     activation: tuple[Any, ...] = ("gelu", [], "none") if gelu else ("none", [], "")

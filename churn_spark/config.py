@@ -348,7 +348,7 @@ class _Loader(yaml.SafeLoader):
 
 def _parse(text: str, name: str) -> dict[str, Any]:
     try:
-        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from SafeLoader
+        tree = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError) as problem:
         mark = getattr(problem, "problem_mark", None)
         reason = getattr(problem, "problem", None) or str(problem).splitlines()[0]
@@ -379,7 +379,7 @@ def _setting(text: str) -> dict[str, Any]:
 
 def _typed(text: str, name: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - derived from SafeLoader
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         raise ConfigError("the value is not valid YAML", where=name) from None
 
@@ -391,12 +391,11 @@ def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
 
 
 def _replace_columns(tree: dict[str, Any], layer: Mapping[str, Any], origin: dict[str, str]) -> None:
-    """A layer that names another id column describes another table: drop the inherited columns."""
-    mine, inherited = layer.get("columns"), tree.get("columns", {})
-    if not isinstance(mine, Mapping):
+    """A layer that declares an id column describes a whole table: drop the inherited columns."""
+    columns = layer.get("columns")
+    if not isinstance(columns, Mapping):
         return
-    ids = [n for n, spec in mine.items() if isinstance(spec, Mapping) and spec.get("role") == "id"]
-    if any(name not in inherited for name in ids):
+    if any(isinstance(spec, Mapping) and spec.get("role") == "id" for spec in columns.values()):
         tree["columns"] = {}
         for key in [k for k in origin if k.startswith("columns.")]:
             del origin[key]
@@ -486,7 +485,7 @@ def check_locations(config: Config) -> None:
                 fix="pass the resolved value",
             )
         if not is_table_name(value) and re.search(r"[\s;'\"`]", value) and "/" not in value:
-            if not value.rpartition(".")[2].lower() in FILE_ENDINGS:
+            if value.rpartition(".")[2].lower() not in FILE_ENDINGS:
                 raise ConfigError(
                     "neither a path nor a table name (letters, digits and _ in up to three dotted parts)",
                     where=key,

@@ -19,7 +19,7 @@ from churn_spark import model_files
 from churn_spark.arrow import Matrix
 from churn_spark.config import Remote
 from churn_spark.errors import ConfigError, ResourceError
-from churn_spark.remote import Answer, Ask, BadAnswerError, call_all, read_json
+from churn_spark.remote import Answer, BadAnswerError, call_all, read_json
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -94,7 +94,7 @@ def check_cosine(texts: Sequence[str], embedder: Embedder, *, reference: Embedde
     cosine = float(np.mean((vectors * expected).sum(1) / norms))
     if not cosine >= MIN_COSINE:
         raise ResourceError(
-            f"mean cosine to the reference {cosine:.4f} over {len(texts)} texts, expected {MIN_COSINE} or more",
+            f"mean cosine {cosine:.4f} to the reference over {len(texts)} texts, expected {MIN_COSINE}",
             where="text.embedder.precision",
             fix="set it to float32; int8 does not suit this CPU or model",
         )
@@ -146,7 +146,7 @@ def _int8_ranges(folder: Path, files: Mapping[str, str]) -> model_files.Arrays:
     def build() -> model_files.Arrays:
         from churn_spark import bert, windows
 
-        with windows.one_thread():
+        with windows.inference():
             ranges = bert.input_ranges(bert.load_weights(folder))
         return {name: range_.numpy() for name, range_ in ranges.items()}
 
@@ -229,7 +229,8 @@ def openai(
 ) -> Embedder:
     """Embed by an OpenAI-compatible endpoint, `batch_size` texts a request.
 
-    dimension: of the vectors, by default the model's own. A text that got none has a row of NaN. Raises ResourceError where the endpoint cannot be used.
+    dimension: the vectors' length, by default the model's own. A text that got no vector has a row of NaN.
+    Raises ResourceError where the endpoint cannot be used.
     """
     size = dimension or OPENAI_DIMENSIONS.get(model)
     if not size:
@@ -259,12 +260,11 @@ def openai(
 async def _ask_vectors(
     client: AsyncOpenAI, texts: Sequence[str], *, model: str, dimension: int, shorten: bool
 ) -> Answer:
-    size = {"dimensions": dimension} if shorten else {}
-    answer = await read_json(
-        client.embeddings.with_streaming_response.create(
-            model=model, input=list(texts), encoding_format="float", **size
-        )
-    )
+    create = client.embeddings.with_streaming_response.create
+    body: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "float"}
+    if shorten:
+        body["dimensions"] = dimension
+    answer = await read_json(create(**body))
     try:
         tokens = int(answer.get("usage", {}).get("total_tokens", 0))
         rows = sorted(answer["data"], key=lambda row: row["index"])

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark import metrics
 from churn_spark.calibration import fit_calibrator
-from churn_spark.decisions import Policy, fit_policy
+from churn_spark.decisions import fit_policy
 from churn_spark.model import ChurnModel
 from churn_spark.scoring import with_scores
 from churn_spark.text import status_column

@@ -153,13 +153,14 @@ def in_points(share: float) -> str:
 
 
 def number(value: float, *, digits: int = 3) -> str:
-    """A number with a true minus sign; a dash where it is not known."""
-    return f"{value:.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
+    """A number with a true minus sign, never -0; a dash where it is not known."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
 
 
 def signed(value: float, *, digits: int = 3) -> str:
     """A number with its sign always shown."""
-    return ("+" if value >= 0 else "") + number(value, digits=digits) if math.isfinite(value) else "–"
+    written = number(value, digits=digits)
+    return written if written[0] in "−–" else f"+{written}"
 
 
 def amount(value: float) -> str:
@@ -167,7 +168,7 @@ def amount(value: float) -> str:
     if not math.isfinite(value):
         return "–"
     digits = max(0, math.floor(math.log10(abs(value))) - 2) if abs(value) >= 1 else 0
-    return f"{round(value, -digits):,.0f}".replace("-", "−")
+    return f"{round(value, -digits) + 0.0:,.0f}".replace("-", "−")
 
 
 def interval(measure: Measure, show: Any = number) -> str:

@@ -67,8 +67,11 @@ def model_identity(model: str, folder: Path) -> dict[str, str]:
             where=str(weights[0]),
             fix=_cure(model),
         )
-    return {"model": Path(model).name, "weights": _joint_hash(folder, weights),
-            "settings": _joint_hash(folder, settings)}  # fmt: skip
+    return {
+        "model": Path(model).name,
+        "weights": sha256(weights[0]) if len(weights) == 1 else _joint_hash(folder, weights),
+        "settings": _joint_hash(folder, settings),
+    }
 
 
 def read_json(path: Path) -> dict[str, Any]:

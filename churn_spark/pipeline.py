@@ -22,6 +22,7 @@ from churn_spark.config import Config
 from churn_spark.decisions import Policy
 from churn_spark.errors import GateError, InputError, ResourceError
 from churn_spark.features import FeatureSpec
+from churn_spark.files import reading
 from churn_spark.model import ChurnModel
 from churn_spark.run import Run, lock
 from churn_spark.scoring import (
@@ -33,10 +34,9 @@ from churn_spark.scoring import (
     with_status,
     within_capacity,
 )
-from churn_spark.files import reading
 from churn_spark.sources import read_raw
 from churn_spark.splits import resolve_mode, with_split
-from churn_spark.tables import small_table, with_comments
+from churn_spark.tables import small_table
 from churn_spark.text import Cache, TextCounts, price_texts, vector_dimension, with_texts
 from churn_spark.training import fit_booster, fit_spec, num_workers, with_features
 from churn_spark.validation import Counts, check_gates, split_valid

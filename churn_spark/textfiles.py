@@ -49,6 +49,7 @@ def json_layouts(spark: SparkSession, files: Sequence[str], max_row_chars: int) 
             spark.read.text(paths),
             lambda line: F.from_json(line, schema, {"columnNameOfCorruptRecord": CORRUPT}),
             mapping,
+            bad_bytes=~F.is_valid_utf8("value"),
             max_row_chars=max_row_chars,
         )
 
@@ -75,12 +76,13 @@ def csv_layouts(
         names = _fields(header, separator)
         paths = [scan.path for scan in members]
         if multi_line:
-            read = partial(_read_whole, spark, paths, names=names, separator=separator, bad_bytes=bad_bytes)
+            read = partial(_read_whole, spark, paths)
         else:
             own = F.col("_metadata.file_path").isin([scan.url for scan in members])
-            some = lines if len(groups) == 1 else lines.where(own)
-            read = partial(_read_lines, some, header=header, names=names, separator=separator)
-        read = partial(read, max_row_chars=max_row_chars)
+            read = partial(_read_lines, lines if len(groups) == 1 else lines.where(own), header=header)
+        read = partial(
+            read, names=names, separator=separator, bad_bytes=bad_bytes, max_row_chars=max_row_chars
+        )
         layouts.append(Layout(names, shown(paths[0]), len(paths), read, _hint(header, separator)))
     return layouts
 
@@ -107,13 +109,14 @@ class _Scan:
 def _scan(spark: SparkSession, files: Sequence[str], lines: DataFrame, separator: str) -> list[_Scan]:
     with ThreadPoolExecutor(8) as pool:
         headers = list(pool.map(partial(_header, spark), files))
-    line, sep = F.col("value"), re.escape(separator)
-    quotes = _count(line, '"')
+    line, quotes, sep = F.col("value"), F.col("quotes"), re.escape(separator)
     is_odd = quotes % 2 == 1
     single = F.when(is_odd, F.replace(line, F.lit('""'), F.lit("")))
     opens, closes = single.rlike(rf'(^|{sep})"[^"]*\z'), single.rlike(rf'^[^"]*"({sep}|\z)')
     # Numbers only, no lines: a sum is kept in place, while a string in an aggregate means sorting all rows.
-    found = lines.groupBy(F.col("_metadata.file_path").alias("url")).agg(
+    url = F.col("_metadata.file_path").alias("url")
+    found = lines.select(line, url, _count(line, '"').alias("quotes")).groupBy("url")
+    found = found.agg(
         F.sum(quotes).alias("quotes"),
         F.count_if(is_odd).alias("odd_lines"),
         F.count_if(opens & ~closes).alias("openers"),
@@ -195,6 +198,7 @@ def _read_lines(
     header: str,
     names: Sequence[str],
     separator: str,
+    bad_bytes: bool,
     max_row_chars: int,
 ) -> DataFrame:
     """Every line a row, so that a large file is shared between tasks."""
@@ -205,6 +209,7 @@ def _read_lines(
         lines.where((F.trim(line) != "") & (line != header)),
         lambda checked: F.from_csv(F.when(splits, checked), schema, options),
         {name: f"_{names.index(found)}" for name, found in mapping.items()},
+        bad_bytes=~F.is_valid_utf8(line) if bad_bytes else F.lit(False),
         max_row_chars=max_row_chars,
     )
 
@@ -214,6 +219,7 @@ def _rows(
     parse: Callable[[SparkColumn], SparkColumn],
     mapping: Mapping[str, str],
     *,
+    bad_bytes: SparkColumn,
     max_row_chars: int,
 ) -> DataFrame:
     """Split lines into fields. A line that is too long is never parsed, so that its memory is bounded."""
@@ -224,7 +230,7 @@ def _rows(
         {name: row[found] for name, found in mapping.items()},
         too_long=too_long,
         malformed=row.isNull() | row[CORRUPT].isNotNull(),
-        bad_bytes=~F.is_valid_utf8(line),
+        bad_bytes=bad_bytes,
         line=line,
     )
 

@@ -87,14 +87,13 @@ def with_errors(
     lenient = [c for c in columns if c not in strict and c.role != "label"]
     whole_row = _first((F.col(ROW_ERROR) == name, name, None) for name in ("malformed_row", "row_too_long"))
     errors = F.when(F.col(CORRUPT).isNotNull(), F.array(whole_row)).otherwise(_collected(strict))
-    df = df.withColumns({"_errors": errors, "_warnings": _collected(lenient)})
     raw = F.struct(*[F.left(_raw(c), F.lit(KEPT_CHARS)).alias(c.name) for c in columns])
     return df.select(
         *[_typed(c).alias(c.name) for c in columns],
-        F.when(F.size("_errors") > 0, raw).alias("_raw"),
+        F.when(F.size(errors) > 0, raw).alias("_raw"),
         CORRUPT,
-        "_errors",
-        "_warnings",
+        errors.alias("_errors"),
+        _collected(lenient).alias("_warnings"),
     )
 
 

@@ -27,7 +27,8 @@ from churn_spark.metrics import CALIBRATION_BINS
 
 State = Literal["ok", "warn", "fail", "unknown"]
 
-FEW_CHURNERS = 30  # fewer on the test side say little about anything
+FEW_TO_RANK = 10  # test customers of the rarer kind: below, even the bootstrap is too sure of itself
+FEW_TO_CALIBRATE = 30
 SMALL_ERROR = 0.02  # a probability that is off by less than this decides nothing
 LARGE_ERROR = 0.05
 NOTICEABLE = 0.005  # of ROC-AUC
@@ -92,6 +93,9 @@ def better_than_no_model(metrics: pd.DataFrame, facts: Facts) -> Answer:
     auc, lift, found = (on_test(metrics, m) for m in ("roc_auc", "lift_10", "capture_10"))
     if not auc.known:
         return Answer(question, "unknown", "Cannot be told", "The test customers do not hold both kinds.")
+    if _rarer(metrics) < FEW_TO_RANK:
+        few = f"Only {_rarer(metrics):.0f} of the rarer kind among {auc.n:,} test customers."
+        return Answer(question, "unknown", "Too few to tell", few)
     evidence = (
         f"The riskiest 10% hold {percent(found.value)} of all who leave, {number(lift.value, digits=1)} "
         f"times their share. ROC-AUC {number(auc.value)} ({interval(auc)})."
@@ -166,7 +170,7 @@ def calibrated(metrics: pd.DataFrame, facts: Facts) -> Answer:
         f"It expected {percent(said.value, digits=1)} to leave; {percent(was.value, digits=1)} did. "
         f"Off by {in_points(error.value)} on average over ten risk groups."
     )
-    if was.value * error.n < FEW_CHURNERS:
+    if _rarer(metrics) < FEW_TO_CALIBRATE:
         return Answer(question, "unknown", "Too few to tell", evidence)
     if error.value <= max(SMALL_ERROR, 1.25 * chance_gap(was.value, error.n)):
         return Answer(question, "ok", "Yes", evidence)
@@ -206,6 +210,12 @@ def sentence(text: str) -> str:
     return line[:1].upper() + line[1:] + ("" if line.endswith((".", "!", "?")) else ".") if line else ""
 
 
+def _rarer(metrics: pd.DataFrame) -> float:
+    """How many test customers are of the rarer kind."""
+    base = on_test(metrics, "base_rate")
+    return min(base.value, 1 - base.value) * base.n
+
+
 def _plan(metrics: pd.DataFrame) -> str:
     share, precision = contacted_share(metrics), on_test(metrics, "precision").value
     if not share > 0:
@@ -215,5 +225,5 @@ def _plan(metrics: pd.DataFrame) -> str:
 
 
 def _plus(money: Measure) -> str:
-    value = money.value * THOUSAND
-    return ("+" if value >= 0 else "") + amount(value)
+    value = amount(money.value * THOUSAND)
+    return value if value[0] in "−–" else f"+{value}"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -65,10 +65,8 @@ def _load_any(folder: Path, *, device: str) -> Encoder:
     tokenizer = Tokenizer.from_str(model.tokenizer.backend_tokenizer.to_str())
 
     def forward(ids: Tensor) -> Tensor:
-        with torch.inference_mode():
-            features = model({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-        vectors: Tensor = features["sentence_embedding"]
-        return vectors
+        features = model({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        return cast(Tensor, features["sentence_embedding"])
 
     prompt = model.prompts.get(model.default_prompt_name or "") or ""
     window = model.max_seq_length
@@ -86,7 +84,7 @@ def _windowing(tokenizer: Tokenizer, window: int | None) -> Tokenizer:
 def _checked(encoder: Encoder) -> Encoder:
     """The encoder, made to take one text at a time where its vectors vary with the number of texts."""
     ids = torch.arange(1, 9, device=encoder.device).repeat(33, 1)
-    with one_thread():
+    with inference():
         expected, *rows = *encoder.forward(ids[:2])[:1], *encoder.forward(ids)
     encoder = encoder._replace(dimension=len(expected))
     if encoder.device != "cpu" or all(torch.equal(expected, row) for row in rows):
@@ -131,7 +129,7 @@ def encode_windows(
     """Token ids of each window, special ones included -> vectors (windows, dimension)."""
     factor = CUDA_FACTOR if encoder.device == "cuda" else 1
     rows = np.empty((len(ids), encoder.dimension), np.float32)
-    with one_thread():
+    with inference():
         for batch in _batches(ids, batch_size=factor * batch_size, batch_tokens=factor * batch_tokens):
             windows = torch.tensor([ids[i] for i in batch], device=encoder.device)
             copies = -(-MIN_TOKENS // windows.numel())
@@ -149,12 +147,13 @@ def _batches(ids: Sequence[Sequence[int]], *, batch_size: int, batch_tokens: int
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: with more, how a sum is split depends on the batch."""
+def inference() -> Iterator[None]:
+    """Torch without gradients and on one thread: with more, how a sum is split depends on the batch."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with torch.inference_mode():
+            yield
     finally:
         torch.set_num_threads(threads)
 

@@ -59,9 +59,12 @@ def test_columns_are_merged_and_null_drops_one(tmp_path: Path) -> None:
     assert "tenure" in names
 
 
-def test_columns_with_another_id_replace_the_inherited_ones(tmp_path: Path) -> None:
-    path = layer(tmp_path, "columns: {key: {role: id}, gone: {role: label}}")
-    assert [c.name for c in load_config([path]).contract.columns] == ["key", "gone"]
+def test_columns_with_an_id_replace_the_inherited_ones(tmp_path: Path) -> None:
+    path = layer(tmp_path, "columns: {customer_id: {role: id, from: key}, gone: {role: label}}")
+    assert [c.name for c in load_config([path]).contract.columns] == ["customer_id", "gone"]
+    path = layer(tmp_path, "columns: {customer_id: {from: key}}")
+    assert load_config([path]).contract.id.raw_name == "key"
+    assert len(load_config([path]).contract.columns) == 7
 
 
 @pytest.mark.parametrize(
