@@ -47,14 +47,21 @@ def audit_columns(
         if auc > max_auc and name not in allow
     ]
     findings += [
-        Finding("warn", "named_after_the_event", f"{name} sounds like something known only after a customer left", name)
+        Finding(
+            "warn",
+            "named_after_the_event",
+            f"{name} sounds like something known only after a customer left",
+            name,
+        )
         for name in names
         if AFTER_THE_EVENT.search(name) and name not in allow
     ]
     return findings
 
 
-def single_column_aucs(frame: pd.DataFrame, label: npt.ArrayLike, *, columns: Sequence[str]) -> dict[str, float]:
+def single_column_aucs(
+    frame: pd.DataFrame, label: npt.ArrayLike, *, columns: Sequence[str]
+) -> dict[str, float]:
     """The ROC-AUC each column reaches alone, in [0.5, 1].
 
     Numbers are used as they are, in the better direction, or by whether they are missing; categories by their
@@ -63,7 +70,9 @@ def single_column_aucs(frame: pd.DataFrame, label: npt.ArrayLike, *, columns: Se
     y = np.asarray(label, dtype=float)
     if len(set(y)) < 2:
         return {}
-    return {c: _numeric_auc(frame[c], y) if _is_number(frame[c]) else _category_auc(frame[c], y) for c in columns}
+    return {
+        c: _numeric_auc(frame[c], y) if _is_number(frame[c]) else _category_auc(frame[c], y) for c in columns
+    }
 
 
 def _is_number(column: pd.Series) -> bool:

@@ -100,7 +100,9 @@ def _next(run: Any) -> str:
     if run.dry:
         return f"churn-spark {run.job}, without --dry-run"
     if run.job == "score":
-        return f"query the table, e.g. SELECT * FROM parquet.`{output}/churn_scores` ORDER BY risk_rank LIMIT 20"
+        return (
+            f"query the table, e.g. SELECT * FROM parquet.`{output}/churn_scores` ORDER BY risk_rank LIMIT 20"
+        )
     if run.job == "train":
         return f"open the report, then: churn-spark score --raw {run.config.raw} --output {output}"
     return f"churn-spark train --raw {run.config.raw} --output {output}"
@@ -135,7 +137,12 @@ def _rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     now = dt.datetime.now(dt.UTC)
     with lock(config.folder, "train", "rollback"):
         model_id = rollback(config.models_path, at=now, run_id="rollback")
-    _say([f"champion is {model_id} again", f"next: churn-spark score --raw {config.raw} --output {config.output}"])
+    _say(
+        [
+            f"champion is {model_id} again",
+            f"next: churn-spark score --raw {config.raw} --output {config.output}",
+        ]
+    )
     return 0
 
 
@@ -143,7 +150,12 @@ def _doctor(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from churn_spark.doctor import checks
 
     results = checks()
-    _say([f"{'ok  ' if c.ok else 'FAIL'} {c.name:<10} {c.found}" + ("" if c.ok else f" -> {c.cure}") for c in results])
+    _say(
+        [
+            f"{'ok  ' if c.ok else 'FAIL'} {c.name:<10} {c.found}" + ("" if c.ok else f" -> {c.cure}")
+            for c in results
+        ]
+    )
     return 0 if all(c.ok for c in results) else 23
 
 
@@ -155,7 +167,9 @@ def _sample(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         stem, dot, ending = options.output_path.rpartition(".")
         forms.append(("truth", f"{stem}_truth{dot}{ending}" if dot else f"{options.output_path}_truth"))
     for form, path in forms:
-        write_sample(path, options.rows, file_format=options.format, form=form, seed=options.seed, months=options.panel)
+        write_sample(
+            path, options.rows, file_format=options.format, form=form, seed=options.seed, months=options.panel
+        )
         _say([f"wrote {path}"])
     return 0
 
@@ -180,8 +194,12 @@ def _parser() -> argparse.ArgumentParser:
         job = _add(commands, name, text, _job(name))
         _add_common(job)
         job.add_argument("--limit", type=_positive, metavar="N", help="first N customers by hash of the key")
-        job.add_argument("--dry-run", action="store_true", help="say what would be done and what text would cost")
-        job.add_argument("--model", default="champion", metavar="NAME", help="champion, challenger or a model_id")
+        job.add_argument(
+            "--dry-run", action="store_true", help="say what would be done and what text would cost"
+        )
+        job.add_argument(
+            "--model", default="champion", metavar="NAME", help="champion, challenger or a model_id"
+        )
         job.add_argument(
             "--score-date", type=_date, default=dt.datetime.now(dt.UTC).date(), metavar="YYYY-MM-DD",
             help="the as-of day of a scoring run (default: today, UTC)",
@@ -196,7 +214,9 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=int, default=42)
     sample.add_argument("--output", dest="output_path", required=True, metavar="PATH")
     sample.add_argument("--format", choices=["csv", "parquet"], default="csv")
-    sample.add_argument("--panel", type=_positive, metavar="MONTHS", help="monthly snapshots of each customer")
+    sample.add_argument(
+        "--panel", type=_positive, metavar="MONTHS", help="monthly snapshots of each customer"
+    )
     sample.add_argument("--truth", action="store_true", help="also write the true probability of every row")
     _add_logging(sample)
     return parser
@@ -210,8 +230,12 @@ def _add(commands: Any, name: str, text: str, command: Any) -> argparse.Argument
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", action="append", default=[], metavar="PATH", help="YAML layer; repeatable")
-    parser.add_argument("--set", action="append", default=[], metavar="A.B=VALUE", help="one setting; repeatable")
+    parser.add_argument(
+        "--config", action="append", default=[], metavar="PATH", help="YAML layer; repeatable"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=VALUE", help="one setting; repeatable"
+    )
     parser.add_argument("--raw", metavar="PATH_OR_TABLE", help="input file, folder, glob or table")
     parser.add_argument("--output", metavar="PATH_OR_SCHEMA", help="where the tables go")
     parser.add_argument("--models", metavar="PATH", help="model packages (default <output>/models)")
@@ -266,14 +290,21 @@ def _config(options: argparse.Namespace) -> Any:
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time_ = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
-        line = {"time": time_, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        line = {
+            "time": time_,
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
         return json.dumps(line)
 
 
 def _set_up_logging(options: argparse.Namespace) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(
-        _JsonLines() if options.log_format == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        _JsonLines()
+        if options.log_format == "json"
+        else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     )
     log.handlers = [handler]
     log.propagate = False

@@ -202,7 +202,8 @@ class Config(_Section):
         if not isinstance(value, Mapping):
             raise ValueError("must map column names to {role: ...}")
         return {
-            name: {**spec, "name": name} if isinstance(spec, Mapping) else spec for name, spec in value.items()
+            name: {**spec, "name": name} if isinstance(spec, Mapping) else spec
+            for name, spec in value.items()
         }
 
     @model_validator(mode="after")
@@ -484,12 +485,12 @@ def check_locations(config: Config) -> None:
                 where=key,
                 fix="pass the resolved value",
             )
-        if not is_table_name(value) and re.search(r"[\s;'\"`]", value) and "/" not in value:
-            if value.rpartition(".")[2].lower() not in FILE_ENDINGS:
-                raise ConfigError(
-                    "neither a path nor a table name (letters, digits and _ in up to three dotted parts)",
-                    where=key,
-                )
+        odd = re.search(r"[\s;'\"`]", value) and "/" not in value
+        if odd and value.rpartition(".")[2].lower() not in FILE_ENDINGS:
+            raise ConfigError(
+                "neither a path nor a table name (letters, digits and _ in up to three dotted parts)",
+                where=key,
+            )
     for key, value in (("output", config.output), ("models", config.models or "")):
         if ".." in Path(value).parts:
             raise ConfigError("the location climbs out with '..'", where=key, fix="name the folder directly")

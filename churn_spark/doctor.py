@@ -41,7 +41,9 @@ def _java_home() -> str:
 
 def _run_java(*arguments: str) -> str:
     try:
-        done = subprocess.run([_java_home(), *arguments], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [_java_home(), *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout + done.stderr
@@ -62,7 +64,9 @@ def _java_module() -> Check:
 
 def _python() -> Check:
     version = sys.version_info
-    return Check("python", (3, 11) <= version[:2] <= (3, 12), sys.version.split()[0], "use Python 3.11 or 3.12")
+    return Check(
+        "python", (3, 11) <= version[:2] <= (3, 12), sys.version.split()[0], "use Python 3.11 or 3.12"
+    )
 
 
 def _packages() -> Check:
@@ -93,7 +97,9 @@ def _cores() -> Check:
 
 def _memory() -> Check:
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return Check("memory", gigabytes >= MIN_MEMORY_GB, f"{gigabytes:.0f} GB", f"{MIN_MEMORY_GB} GB are needed")
+    return Check(
+        "memory", gigabytes >= MIN_MEMORY_GB, f"{gigabytes:.0f} GB", f"{MIN_MEMORY_GB} GB are needed"
+    )
 
 
 def _disk() -> Check:

@@ -57,11 +57,13 @@ def collect_scores(df: DataFrame, model: ChurnModel, *, label: str) -> pd.DataFr
         rows = rows.where(share < 1_000_000 * MAX_ROWS // total)
     keep = tuple(dict.fromkeys([*contract.key, "split", "label", *shown, *has]))
     scored = with_scores(rows, model, top=0, templates={}, keep=keep)
-    columns = [*keep, F.col("churn_score_raw").alias("margin")]
-    return scored.select(*columns).toPandas().sort_values(list(contract.key), ignore_index=True)
+    collected: pd.DataFrame = scored.select(*keep, F.col("churn_score_raw").alias("margin")).toPandas()
+    return collected.sort_values(list(contract.key), ignore_index=True)
 
 
-def evaluate(provisional: ChurnModel, scored: pd.DataFrame, *, losses: dict[str, Sequence[float]]) -> Evaluation:
+def evaluate(
+    provisional: ChurnModel, scored: pd.DataFrame, *, losses: dict[str, Sequence[float]]
+) -> Evaluation:
     """Calibrate on the validation rows, choose threshold and bands there, and measure on every split."""
     split = scored["split"].to_numpy()
     label, margin = scored["label"].to_numpy(float), scored["margin"].to_numpy(np.float32)
@@ -69,25 +71,29 @@ def evaluate(provisional: ChurnModel, scored: pd.DataFrame, *, losses: dict[str,
     calibrator = fit_calibrator(label[held], margin[held])
     probability = calibrator.apply(margin)
     value = _customer_value(provisional, scored)
-    typical = replace(provisional.policy, customer_value=float(np.nanmedian(value))) if value is not None else provisional.policy
+    typical = (
+        replace(provisional.policy, customer_value=float(np.nanmedian(value)))
+        if value is not None
+        else provisional.policy
+    )
     policy = fit_policy(probability[held], typical, population=len(scored))
     model = replace(provisional, calibrator=calibrator, policy=policy)
     slices = slice_columns(scored, model)
     tables, points = [], []
     for name in SPLITS:
         rows = split == name
-        own = {
-            "policy": policy,
-            "split": name,
-            "value": None if value is None else value[rows],
-        }
-        customers = scored.loc[rows, model.contract.id.name].to_numpy()
+        worth = None if value is None else value[rows]
         measured = metrics.evaluate(
-            label[rows], probability[rows], customer=customers,
-            slices=slices[rows].reset_index(drop=True) if name == "test" else None, **own,
-        )  # fmt: skip
+            label[rows],
+            probability[rows],
+            policy=policy,
+            split=name,
+            value=worth,
+            customer=scored.loc[rows, model.contract.id.name].to_numpy(),
+            slices=slices[rows].reset_index(drop=True) if name == "test" else None,
+        )
         tables.append(measured)
-        points.append(metrics.curves(label[rows], probability[rows], **own))
+        points.append(metrics.curves(label[rows], probability[rows], policy=policy, split=name, value=worth))
     for name, loss in losses.items():
         if len(loss):
             points.append(metrics.learning_curve(loss, split=name, n=int((split == name).sum())))
@@ -104,7 +110,9 @@ def evaluate(provisional: ChurnModel, scored: pd.DataFrame, *, losses: dict[str,
 def slice_columns(scored: pd.DataFrame, model: ChurnModel) -> pd.DataFrame:
     """The columns that metrics are broken down by: categories, bands of the numbers, with and without text."""
     contract = model.contract
-    columns = [c.name for c in contract.role("categorical", "numeric")] + [f"has_{t.name}" for t in contract.texts]
+    columns = [c.name for c in contract.role("categorical", "numeric")] + [
+        f"has_{t.name}" for t in contract.texts
+    ]
     return scored[columns]
 
 
@@ -121,14 +129,16 @@ def importance(df: DataFrame, model: ChurnModel) -> pd.DataFrame:
     gains = dict.fromkeys(model.spec.sources, 0.0)
     by_name = model.booster.get_score(importance_type="total_gain")
     for name, source in zip(model.spec.names, model.spec.sources, strict=True):
-        gains[source] += float(by_name.get(name, 0.0))
+        gains[source] += float(np.sum(by_name.get(name, 0.0)))
     total = sum(gains.values()) or 1.0
     rows = df.where("split = 'test'").orderBy(F.xxhash64("features")).limit(MAX_CONTRIBUTION_ROWS)
     matrix = rows.select("features").toPandas()["features"]
-    stacked = np.stack(matrix.to_list()).astype(np.float32) if len(matrix) else np.empty((0, len(model.spec.names)), np.float32)
+    stacked = (
+        np.stack(matrix.to_list()).astype(np.float32)
+        if len(matrix)
+        else np.empty((0, len(model.spec.names)), np.float32)
+    )
     groups, effects = model.effects(stacked)
     mean = np.abs(effects[:, :-1]).mean(axis=0) if len(stacked) else np.full(len(groups), np.nan)
-    table = pd.DataFrame(
-        {"source": groups, "gain": [gains[g] / total for g in groups], "contribution": mean.astype(float)}
-    )
+    table = pd.DataFrame({"source": groups, "gain": [gains[g] / total for g in groups], "contribution": mean})
     return table.sort_values("contribution", ascending=False, ignore_index=True)

@@ -118,12 +118,14 @@ def _codes(feature: Categorical, frame: pd.DataFrame) -> Matrix:
     other = (codes < 0) & column.notna().to_numpy()
     codes[codes < 0] = np.nan
     codes[other] = len(feature.categories)
-    return codes  # type: ignore[no-any-return]
+    return codes
 
 
 def _vector(feature: TextVector, vectors: Matrix, rows: int) -> Matrix:
     if vectors.shape != (rows, feature.dimension):
-        raise ValueError(f"{feature.name}: vectors of shape {vectors.shape}, expected {(rows, feature.dimension)}")
+        raise ValueError(
+            f"{feature.name}: vectors of shape {vectors.shape}, expected {(rows, feature.dimension)}"
+        )
     if not feature.components:
         return vectors
     # Row by row and in float64: a matrix product's rounding may depend on how many rows it has.

@@ -125,7 +125,7 @@ def _pr(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> Figure | N
     line, base = points(curves, "pr"), on_test(metrics, "base_rate").value
     if line.empty:
         return None
-    figure, axes = new_axes("Leavers reached (recall)", "Would leave, of those contacted (precision)")
+    figure, axes = new_axes("Leavers reached (recall)", "Contacted who leave (precision)")
     shares(axes)
     area, precision, recall = (on_test(metrics, m) for m in ("pr_auc", "precision", "recall"))
     axes.axhline(base, color=FAINT, lw=1, ls=(0, (3, 3)), label=f"At random {percent(base)}")

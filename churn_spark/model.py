@@ -200,7 +200,8 @@ class ChurnModel:
             "calibrator": self.calibrator.to_dict(),
             "policy": self.policy.to_dict(),
             "columns": {
-                c.name: c.model_dump(mode="json", by_alias=True, exclude_none=True) for c in self.contract.columns
+                c.name: c.model_dump(mode="json", by_alias=True, exclude_none=True)
+                for c in self.contract.columns
             },
             "text": self.text.model_dump(mode="json"),
             "sha256": {str(p.relative_to(folder)): file_hash(p) for p in files},
@@ -220,14 +221,18 @@ class ChurnModel:
         manifest = _read_manifest(folder)
         for name, expected in manifest["sha256"].items():
             if not (folder / name).is_file():
-                raise ResourceError(f"{name} is missing from the model package", where=str(folder), fix=RETRAIN)
+                raise ResourceError(
+                    f"{name} is missing from the model package", where=str(folder), fix=RETRAIN
+                )
             if file_hash(folder / name) != expected:
                 raise ResourceError(f"{name} is not the file that was saved", where=str(folder), fix=RETRAIN)
         booster = xgb.Booster(model_file=str(folder / "model.json"))
         booster.set_param({"nthread": 1})
         spec = FeatureSpec.from_dict(manifest["features"])
         if booster.feature_names != spec.names or booster.feature_types != spec.types:
-            raise ResourceError("model.json and manifest.json name different features", where=str(folder), fix=RETRAIN)
+            raise ResourceError(
+                "model.json and manifest.json name different features", where=str(folder), fix=RETRAIN
+            )
         return cls(
             model_id=manifest["model_id"],
             booster=booster,

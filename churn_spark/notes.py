@@ -83,9 +83,7 @@ def _prepared(cleaned: Cleaned, summaries: Mapping[str, summarizers.Summary]) ->
     return Prepared(summary.text or None, status, cleaned.redactions)
 
 
-def _embedded_texts(
-    cleaned: Sequence[Cleaned], prepared: Sequence[Prepared], text: Text
-) -> list[str | None]:
+def _embedded_texts(cleaned: Sequence[Cleaned], prepared: Sequence[Prepared], text: Text) -> list[str | None]:
     if text.source == "note":
         return [c.text for c in cleaned]
     return [p.summary for p in prepared]
@@ -109,7 +107,10 @@ def embed(texts: Sequence[str], text: Text) -> Vectors:
     """Embed texts, folded to what the model can tell apart; order kept."""
     embedded = load_embedder(text).embed([fold(t, text) for t in texts])
     return Vectors(
-        embedded.vectors, embedded.tokens.tolist(), embedded.padded_tokens.tolist(), embedded.n_chunks.tolist()
+        embedded.vectors,
+        embedded.tokens.tolist(),
+        embedded.padded_tokens.tolist(),
+        embedded.n_chunks.tolist(),
     )
 
 

@@ -79,7 +79,11 @@ def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
             for warning in raw.warnings:
                 log.warning("step=validate %s", warning)
             checked = split_valid(
-                raw.df, contract, settings=config.validation, label=label, folder=storage.join(run.work, "validated")
+                raw.df,
+                contract,
+                settings=config.validation,
+                label=label,
+                folder=storage.join(run.work, "validated"),
             )
             counts = checked.counts
             run.record["rows"] |= {
@@ -118,7 +122,12 @@ def _limited(df: DataFrame, contract: Contract, limit: int | None) -> DataFrame:
 def _publish_rejects(run: Run, rejected: DataFrame) -> str:
     first = F.element_at("_errors", 1)
     lineage = rejected.withColumns(
-        {"rule": first["name"], "detail": first["message"], "job": F.lit(run.job), "run_id": F.lit(run.run_id)}
+        {
+            "rule": first["name"],
+            "detail": first["message"],
+            "job": F.lit(run.job),
+            "run_id": F.lit(run.run_id),
+        }
     )
     return run.tables.append(lineage, "churn_rejects", partition=f"run_date={run.started_at:%Y-%m-%d}")
 
@@ -130,7 +139,9 @@ def train(run: Run) -> None:
     """Raw table -> model package, metrics tables and report; the package becomes champion if it may."""
     config, contract = run.config, run.config.contract
     if contract.label is None:
-        raise InputError("no column has role label", where="columns", fix="declare the column that says who left")
+        raise InputError(
+            "no column has role label", where="columns", fix="declare the column that says who left"
+        )
     resolve_mode(contract, split=config.split)
     with lock(config.folder, "train", run.run_id):
         num_workers(run.spark, config.training)
@@ -282,14 +293,19 @@ def _publish_model(
 
 def model_id(model: ChurnModel) -> str:
     """A name made of what was learnt: the same data and settings give the same id."""
-    learnt = [model.booster.save_raw("json"), repr(model.spec), repr(model.calibrator), repr(model.policy),
-              model.text.model_dump_json()]  # fmt: skip
-    digest = hashlib.sha256(b"".join(p if isinstance(p, bytes | bytearray) else p.encode() for p in learnt))
+    digest = hashlib.sha256(model.booster.save_raw("json"))
+    for part in (model.spec, model.calibrator, model.policy, model.text):
+        digest.update(repr(part).encode())
     return f"m-{digest.hexdigest()[:16]}"
 
 
 def _write_package(
-    place: Path, run: Run, result: evaluation.Evaluation, prepared: Prepared, findings: list[audit.Finding], workers: int
+    place: Path,
+    run: Run,
+    result: evaluation.Evaluation,
+    prepared: Prepared,
+    findings: list[audit.Finding],
+    workers: int,
 ) -> None:
     config, model = run.config, result.model
     facts = report.Facts(
@@ -326,7 +342,9 @@ def _write_package(
 def _nested_metrics(result: evaluation.Evaluation) -> dict[str, dict[str, float | None]]:
     table = result.metrics[result.metrics["slice"] == "all"]
     return {
-        str(split): {m: (None if np.isnan(v) else float(v)) for m, v in zip(rows["metric"], rows["value"], strict=True)}
+        str(split): {
+            m: (None if np.isnan(v) else float(v)) for m, v in zip(rows["metric"], rows["value"], strict=True)
+        }
         for split, rows in table.groupby("split")
     }
 

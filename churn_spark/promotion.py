@@ -38,7 +38,7 @@ def decide(config: Config, result: Evaluation) -> Verdict:
 def read_pointer(models: str) -> dict[str, Any]:
     """The pointer's content; empty where there is no champion yet."""
     path = storage.join(models, CHAMPION)
-    return json.loads(storage.read_text(path)) if storage.exists(path) else {}  # type: ignore[no-any-return]
+    return json.loads(storage.read_text(path)) if storage.exists(path) else {}
 
 
 def set_champion(models: str, model_id: str, *, run_id: str, at: dt.datetime) -> None:
@@ -57,6 +57,8 @@ def rollback(models: str, *, at: dt.datetime, run_id: str) -> str:
     history = pointer.get("history", [])
     previous = [h["model_id"] for h in history if h["model_id"] != pointer.get("model_id")]
     if not previous:
-        raise InputError("there is no earlier champion to go back to", where=models, fix="train a model first")
+        raise InputError(
+            "there is no earlier champion to go back to", where=models, fix="train a model first"
+        )
     set_champion(models, previous[-1], run_id=run_id, at=at)
     return str(previous[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def grouped_contributions(contributions: Matrix, sources: Sequence[str]) -> tupl
     groups = tuple(dict.fromkeys(sources))
     starts = [sources.index(g) for g in groups] + [len(sources), len(sources) + 1]
     wide = contributions.astype(np.float64)
-    sums = [wide[:, a:b].sum(axis=1) for a, b in zip(starts, starts[1:], strict=False)]
+    sums = [wide[:, a:b].sum(axis=1) for a, b in pairwise(starts)]
     return groups, np.column_stack(sums).astype(np.float32)
 
 
@@ -71,7 +72,8 @@ def in_words(
     `quotes` holds for each text column the words to quote per row; `templates` a sentence per column with
     {value} and {direction}, instead of the built-in wording.
     """
-    values, texts = [], []
+    values: list[list[str | None]] = []
+    texts: list[list[str]] = []
     for place, group in enumerate(groups):
         is_text = group in quotes
         shown = list(quotes[group]) if is_text else [format_value(v) for v in frame[group].tolist()]
@@ -91,8 +93,16 @@ def _phrases(column: str, is_text: bool, templates: Mapping[str, str]) -> Any:
         if template is not None:
             return template.replace("{value}", shown or "unknown").replace("{direction}", direction)
         if is_text:
-            return f"What the notes say {direction} the risk: “{shown}”" if shown else f"Having no note {direction} the risk"
-        return f"{words} {shown} {direction} the risk" if shown else f"{words} is not known, which {direction} the risk"
+            return (
+                f"What the notes say {direction} the risk: “{shown}”"
+                if shown
+                else f"Having no note {direction} the risk"
+            )
+        return (
+            f"{words} {shown} {direction} the risk"
+            if shown
+            else f"{words} is not known, which {direction} the risk"
+        )
 
     return phrase
 

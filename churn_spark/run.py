@@ -28,7 +28,16 @@ from churn_spark.tables import Tables
 
 log = logging.getLogger(__name__)
 
-VERSIONS = ("pyspark", "xgboost", "pandas", "pyarrow", "numpy", "torch", "sentence-transformers", "scikit-learn")
+VERSIONS = (
+    "pyspark",
+    "xgboost",
+    "pandas",
+    "pyarrow",
+    "numpy",
+    "torch",
+    "sentence-transformers",
+    "scikit-learn",
+)
 STALE_HOURS = 24
 
 
@@ -36,7 +45,13 @@ class Run:
     """What every job needs to know of its own run, and the record it leaves in `run.json`."""
 
     def __init__(
-        self, job: str, config: Config, *, argv: Sequence[str] = (), limit: int | None = None, dry: bool = False
+        self,
+        job: str,
+        config: Config,
+        *,
+        argv: Sequence[str] = (),
+        limit: int | None = None,
+        dry: bool = False,
     ) -> None:
         self.job, self.config, self.limit, self.dry = job, config, limit, dry
         self.started_at = dt.datetime.now(dt.UTC)
@@ -102,7 +117,11 @@ class Run:
         finished = dt.datetime.now(dt.UTC)
         self.record |= {
             "status": "failed" if code else "succeeded",
-            "reason": str(problem) if isinstance(problem, ChurnError) else type(problem).__name__ if problem else None,
+            "reason": str(problem)
+            if isinstance(problem, ChurnError)
+            else type(problem).__name__
+            if problem
+            else None,
             "exit_code": code,
             "finished_at": finished.isoformat(),
         }

@@ -19,9 +19,7 @@ class Field(NamedTuple):
     comment: str
 
 
-KEYS = (
-    Field("customer_id", "string", "the customer, exactly as in the input"),
-)
+KEYS = (Field("customer_id", "string", "the customer, exactly as in the input"),)
 SCORES = (
     Field("churn_probability", "double", "calibrated probability of churn; null only where unscorable"),
     Field("churn_score_raw", "float", "the booster's own output, before calibration"),

@@ -25,7 +25,12 @@ SCORED: tuple[Field, ...] = tuple(f for f in SCORES if f.name in RECORD_FIELDS)
 
 
 def with_scores(
-    df: DataFrame, model: ChurnModel, *, top: int, templates: Mapping[str, str], keep: tuple[str, ...] | None = None
+    df: DataFrame,
+    model: ChurnModel,
+    *,
+    top: int,
+    templates: Mapping[str, str],
+    keep: tuple[str, ...] | None = None,
 ) -> DataFrame:
     """Add what `ChurnModel.score` gives, one row per row.
 
@@ -45,7 +50,8 @@ def with_scores(
         for batch in batches:
             frame = pa.Table.from_batches([batch]).select(needed).to_pandas()
             matrices = {
-                t.name: vector_matrix(batch.column(embedding_column(t.name)), t.dimension) for t in model.spec.texts
+                t.name: vector_matrix(batch.column(embedding_column(t.name)), t.dimension)
+                for t in model.spec.texts
             }
             quotes = {name: batch.column(column).to_pylist() for name, column in summaries.items()}
             table, reasons = model.score(frame, matrices, summaries=quotes, top=top, templates=templates)

@@ -66,7 +66,7 @@ def get_session(app_name: str = "churn_spark", *, conf: Mapping[str, str] | None
     for key, value in (conf or {}).items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
-    if not spark.conf.get("spark.master", "local").startswith("local["):
+    if not str(spark.conf.get("spark.master", "local")).startswith("local["):
         ship_package(spark)
     return _with(spark, {**REQUIRED, **(conf or {})})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark.columns import Contract
@@ -43,15 +43,13 @@ def resolve_mode(contract: Contract, *, split: Split) -> str:
     return split.mode
 
 
-def _by_hash(key: str, split: Split) -> F.Column:
+def _by_hash(key: str, split: Split) -> Column:
     bucket = F.pmod(F.xxhash64(F.lit(f"churn_spark:{split.seed}"), F.col(key)), F.lit(BUCKETS))
     test, validation = round(split.test * BUCKETS), round(split.validation * BUCKETS)
-    return (
-        F.when(bucket < test, "test").when(bucket < test + validation, "validation").otherwise("train")
-    )
+    return F.when(bucket < test, "test").when(bucket < test + validation, "validation").otherwise("train")
 
 
-def _by_time(df: DataFrame, snapshot: str, split: Split) -> F.Column:
+def _by_time(df: DataFrame, snapshot: str, split: Split) -> Column:
     counts = df.groupBy(snapshot).count().orderBy(snapshot).collect()
     dates, rows = [r[0] for r in counts], [r[1] for r in counts]
     test = _cut(rows, split.test)

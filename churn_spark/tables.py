@@ -101,9 +101,9 @@ class Tables:
         before = spark.conf.get("spark.sql.sources.partitionOverwriteMode", "static")
         spark.conf.set("spark.sql.sources.partitionOverwriteMode", "dynamic")
         try:
-            keyed.select(*[F.col(c) if c in keyed.columns else F.lit(None).alias(c) for c in known]).write.mode(
-                "overwrite"
-            ).insertInto(name)
+            keyed.select(
+                *[F.col(c) if c in keyed.columns else F.lit(None).alias(c) for c in known]
+            ).write.mode("overwrite").insertInto(name)
         finally:
             spark.conf.set("spark.sql.sources.partitionOverwriteMode", before or "static")
         return name
@@ -130,9 +130,14 @@ def with_comments(df: DataFrame, fields: Iterable[Field]) -> DataFrame:
     )
 
 
-def small_table(spark: SparkSession, rows: Iterable[tuple[object, ...]], fields: tuple[Field, ...]) -> DataFrame:
+def small_table(
+    spark: SparkSession, rows: Iterable[tuple[object, ...]], fields: tuple[Field, ...]
+) -> DataFrame:
     """A driver-side handful of rows as a commented one-file DataFrame."""
     schema = T.StructType(
-        [T.StructField(f.name, T._parse_datatype_string(f.type), True, {"comment": f.comment}) for f in fields]
+        [
+            T.StructField(f.name, T._parse_datatype_string(f.type), True, {"comment": f.comment})
+            for f in fields
+        ]
     )
     return spark.createDataFrame([tuple(r) for r in rows], schema).coalesce(1)

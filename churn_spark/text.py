@@ -145,7 +145,9 @@ def _with_text(df: DataFrame, column: str, text: Text, cache: Cache) -> tuple[Da
     counts = TextCounts()
     key = f"{column}__key"
     keyed = df.withColumn(key, note_key(column))
-    distinct = keyed.groupBy(F.col(key).alias("key")).agg(F.min(column).alias("item"), F.count("*").alias("rows"))
+    distinct = keyed.groupBy(F.col(key).alias("key")).agg(
+        F.min(column).alias("item"), F.count("*").alias("rows")
+    )
     distinct = distinct.where("key is not null")
 
     fill = Filler(text, cache, column)
@@ -203,7 +205,9 @@ def price_texts(df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cac
     """What the text stage would cost: distinct notes the cache lacks, their characters and estimated tokens."""
     total = {"notes": 0, "uncached": 0, "characters": 0, "estimated_tokens": 0}
     for column in columns:
-        distinct = df.select(note_key(column).alias("key"), F.length(column).alias("chars")).where("key is not null")
+        distinct = df.select(note_key(column).alias("key"), F.length(column).alias("chars")).where(
+            "key is not null"
+        )
         notes_seen = distinct.count()
         folder = cache.map_folder("note", notes.short(notes.cleaning_identity(text)))
         missing = distinct.dropDuplicates(["key"])
@@ -236,13 +240,21 @@ def _count(resolved: DataFrame, fill: Filler, counts: TextCounts) -> None:
     ).first()
     for name, value in (found.asDict() if found else {}).items():
         setattr(counts, name, int(value))
-    counts.summaries_computed, counts.embeddings_computed = fill.computed["summary"], fill.computed["embedding"]
+    counts.summaries_computed, counts.embeddings_computed = (
+        fill.computed["summary"],
+        fill.computed["embedding"],
+    )
     counts.tokens, counts.padded_tokens = fill.tokens, fill.padded_tokens
     counts.computed = counts.summaries_computed
     counts.cache_hits = max(0, counts.distinct - counts.summaries_computed)
 
 
-STATUS_COUNTS = {"passthrough": "passthrough", "ok": "summarized", "truncated": "truncated", "failed": "failed"}
+STATUS_COUNTS = {
+    "passthrough": "passthrough",
+    "ok": "summarized",
+    "truncated": "truncated",
+    "failed": "failed",
+}
 
 
 class Filler:
@@ -295,9 +307,12 @@ class Filler:
         folder = self.cache.map_folder(kind, identity)
         prefix = f"{self.cache.run_id}-{tag}-"
         files = [storage.join(folder, n) for n in storage.names(folder) if n.startswith(prefix)]
-        total = spark.read.schema(ddl(NOTES)).parquet(*files).agg(
-            F.count("*"), F.sum("tokens"), F.sum("padded_tokens")
-        ).first()
+        total = (
+            spark.read.schema(ddl(NOTES))
+            .parquet(*files)
+            .agg(F.count("*"), F.sum("tokens"), F.sum("padded_tokens"))
+            .first()
+        )
         count, tokens, padded = (v or 0 for v in total or (0, 0, 0))
         self.tokens, self.padded_tokens = self.tokens + tokens, self.padded_tokens + padded
         return int(count)
@@ -349,7 +364,9 @@ def _in_worker(
                 raise
             except Exception as problem:
                 kind = type(problem).__name__
-                raise ResourceError(f"the text stage failed in a worker ({kind})", fix="see error.txt") from None
+                raise ResourceError(
+                    f"the text stage failed in a worker ({kind})", fix="see error.txt"
+                ) from None
 
     return run
 
@@ -359,8 +376,12 @@ def _clean_batch(keys: list[str], items: list[str], text: Text) -> pa.RecordBatc
     return pa.RecordBatch.from_pydict(
         {
             "key": keys,
-            "text_id": pa.array([None if c.text is None else notes.text_hash(c.text) for c in cleaned], pa.string()),
-            "folded_id": pa.array([None if c.text is None else notes.folded_hash(c.text, text) for c in cleaned], pa.string()),
+            "text_id": pa.array(
+                [None if c.text is None else notes.text_hash(c.text) for c in cleaned], pa.string()
+            ),
+            "folded_id": pa.array(
+                [None if c.text is None else notes.folded_hash(c.text, text) for c in cleaned], pa.string()
+            ),
             "was_cut": [c.was_cut for c in cleaned],
             "redactions": pa.array([c.redactions for c in cleaned], pa.int32()),
         }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import xgboost as xgb
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from xgboost.spark import SparkXGBClassifier
@@ -51,7 +51,9 @@ def fit_spec(
 def _fit_numeric(df: DataFrame, names: Sequence[str], *, scale: bool) -> tuple[Numeric, ...]:
     if not names:
         return ()
-    stats = df.agg(*[f(F.col(n).cast("double")) for n in names for f in (F.count, F.avg, F.stddev_pop)]).first()
+    stats = df.agg(
+        *[f(F.col(n).cast("double")) for n in names for f in (F.count, F.avg, F.stddev_pop)]
+    ).first()
     values = list(stats or ())
     fitted = [Numeric(n, *((values[3 * i + 1], values[3 * i + 2] or 1.0) if scale else ()))
               for i, n in enumerate(names) if values[3 * i]]  # fmt: skip
@@ -66,7 +68,9 @@ def _fit_categories(df: DataFrame, names: Sequence[str], *, most: int) -> tuple[
     place = F.row_number().over(_window("name", F.desc("count"), F.asc("value")))
     kept = counts.withColumn("place", place).where(F.col("place") <= most).orderBy("name", "place").collect()
     return tuple(
-        Categorical(n, categories) for n in names if (categories := tuple(r.value for r in kept if r.name == n))
+        Categorical(n, categories)
+        for n in names
+        if (categories := tuple(r.value for r in kept if r.name == n))
     )
 
 
@@ -75,10 +79,16 @@ def _fit_text(df: DataFrame, name: str, dimension: int, *, width: int | None) ->
     if width is None or width >= dimension:
         return TextVector(name, dimension)
     column = embedding_column(name)
-    rows = df.where(F.col(column).isNotNull()).select(column).orderBy(F.xxhash64(column)).limit(20_000).toPandas()
+    rows = (
+        df.where(F.col(column).isNotNull())
+        .select(column)
+        .orderBy(F.xxhash64(column))
+        .limit(20_000)
+        .toPandas()
+    )
     if len(rows) <= width:
         return TextVector(name, dimension)
-    matrix = np.stack(rows[column].to_numpy()).astype(np.float64)
+    matrix = np.stack(rows[column].to_list()).astype(np.float64)
     mean = matrix.mean(axis=0)
     _, vectors = np.linalg.eigh(np.cov(matrix - mean, rowvar=False))
     components = vectors.T[::-1][:width]
@@ -86,7 +96,7 @@ def _fit_text(df: DataFrame, name: str, dimension: int, *, width: int | None) ->
     return TextVector(name, dimension, tuple(mean.tolist()), tuple(map(tuple, components.tolist())))
 
 
-def _window(partition: str, *order: F.Column) -> Any:
+def _window(partition: str, *order: Column) -> Any:
     from pyspark.sql import Window
 
     return Window.partitionBy(partition).orderBy(*order)
@@ -98,7 +108,10 @@ def with_features(df: DataFrame, spec: FeatureSpec, *, keep: Sequence[str]) -> D
     vectors = [embedding_column(t.name) for t in spec.texts]
     source = df.select(*dict.fromkeys([*keep, *needed, *vectors]))
     schema = T.StructType(
-        [*(source.schema[k] for k in keep), T.StructField("features", T.ArrayType(T.FloatType(), False), False)]
+        [
+            *(source.schema[k] for k in keep),
+            T.StructField("features", T.ArrayType(T.FloatType(), False), False),
+        ]
     )
 
     def add(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -136,9 +149,7 @@ class Fitted:
     num_workers: int
 
 
-def fit_booster(
-    df: DataFrame, spec: FeatureSpec, *, key: Sequence[str], training: config.Training
-) -> Fitted:
+def fit_booster(df: DataFrame, spec: FeatureSpec, *, key: Sequence[str], training: config.Training) -> Fitted:
     """Fit gradient-boosted trees with early stopping on the rows flagged for validation.
 
     `df` has the key columns, `features`, `label` (double) and `is_validation` (boolean), materialised: the
@@ -174,7 +185,9 @@ def num_workers(spark: SparkSession, training: config.Training) -> int:
 
 
 def _classifier(spec: FeatureSpec, workers: int, training: config.Training) -> SparkXGBClassifier:
-    monotone = tuple(training.monotone.get(source, 0) for source in spec.sources)
+    settings: dict[str, Any] = {name: getattr(training, name) for name in TREE_SETTINGS}
+    if any(training.monotone.values()):
+        settings["monotone_constraints"] = tuple(training.monotone.get(s, 0) for s in spec.sources)
     return SparkXGBClassifier(
         features_col="features",
         label_col="label",
@@ -188,6 +201,5 @@ def _classifier(spec: FeatureSpec, workers: int, training: config.Training) -> S
         random_state=training.seed,
         verbosity=0,
         verbose=False,
-        **({"monotone_constraints": monotone} if any(monotone) else {}),
-        **{name: getattr(training, name) for name in TREE_SETTINGS},
+        **settings,
     )

@@ -128,23 +128,20 @@ def better_than_no_text(metrics: pd.DataFrame, facts: Facts) -> Answer | None:
 def better_than_champion(metrics: pd.DataFrame, facts: Facts) -> Answer | None:
     question = "Better than the champion?"
     gain = gain_over("champion", "roc_auc", metrics, facts)
-    evidence = (
-        f"ROC-AUC {signed(gain.value)} ({interval(gain, signed)}) on the same customers."
-        if gain.known
-        else ""
-    )
-    evidence += f" {sentence(facts.reason)}" if facts.reason else ""
+    parts = [f"ROC-AUC {signed(gain.value)} ({interval(gain, signed)}) on the same customers."] * gain.known
+    parts += [sentence(facts.reason)] * bool(facts.reason)
     if overlap := facts.agreement.get("top_decile_overlap"):
-        evidence += f" {percent(overlap)} of the riskiest tenth stay the same."
+        parts.append(f"{percent(overlap)} of the riskiest tenth stay the same.")
+    evidence, compared = " ".join(parts), gain.known or bool(facts.champion)
     if facts.promoted is False:
-        return Answer(question, "warn", "No, it stays", evidence.strip())
-    if not gain.known and not facts.champion:
-        first = "There is no champion yet." if facts.promoted is None else "It becomes the first champion."
-        return Answer(question, "ok", "First model", first)
+        return Answer(question, "warn", "No, it stays" if compared else "Not promoted", evidence)
+    if not compared:
+        first = Answer(question, "ok", "First model", "It becomes the first champion.")
+        return first if facts.promoted else None
     if facts.promoted:
-        return Answer(question, "ok", "Yes, promoted", evidence.strip())
-    return Answer(question, "ok" if gain.low > 0 else "unknown", "Yes" if gain.low > 0 else "Not shown",
-                  evidence.strip() or "It was not compared.")  # fmt: skip
+        return Answer(question, "ok", "Yes, promoted", evidence)
+    shown = gain.low > 0
+    return Answer(question, "ok" if shown else "unknown", "Yes" if shown else "Not shown", evidence)
 
 
 def leaking(facts: Facts) -> Answer:

@@ -12,7 +12,10 @@ LABEL = RNG.integers(0, 2, 2000)
 def found(**columns: object) -> list[tuple[str, str]]:
     frame = pd.DataFrame(columns)
     aucs = single_column_aucs(frame, LABEL, columns=list(frame))
-    return [(f.severity, f.column) for f in audit_columns(aucs, max_auc=0.995, allow=("known",), names=list(frame))]
+    return [
+        (f.severity, f.column)
+        for f in audit_columns(aucs, max_auc=0.995, allow=("known",), names=list(frame))
+    ]
 
 
 def test_audit_finds_a_copy_of_the_label_as_number_or_word() -> None:

@@ -138,7 +138,9 @@ def test_load_config_refuses_bad_locations(options: dict[str, str]) -> None:
         load_config(options=options)
 
 
-@pytest.mark.parametrize("options", [{"raw": "main.crm.customers"}, {"raw": "s3://b/k.csv"}, {"raw": "my file.csv"}])
+@pytest.mark.parametrize(
+    "options", [{"raw": "main.crm.customers"}, {"raw": "s3://b/k.csv"}, {"raw": "my file.csv"}]
+)
 def test_load_config_accepts_paths_and_tables(options: dict[str, str]) -> None:
     assert load_config(options=options).raw == options["raw"]
 

@@ -40,7 +40,9 @@ def model() -> ChurnModel:
         texts=(TextVector("ticket_notes", DIMENSION),),
     )
     matrix = assemble(spec, frame, vectors={"ticket_notes": vectors})
-    data = xgb.DMatrix(matrix, label, feature_names=spec.names, feature_types=spec.types, enable_categorical=True)
+    data = xgb.DMatrix(
+        matrix, label, feature_names=spec.names, feature_types=spec.types, enable_categorical=True
+    )
     booster = xgb.train({"objective": "binary:logistic", "max_depth": 3, "nthread": 1}, data, 20)
     config = load_config()
     return ChurnModel(
@@ -104,8 +106,17 @@ def test_predict_ignores_unknown_and_label_columns(model: ChurnModel) -> None:
 
 def test_effects_and_baseline_add_up_to_the_margin(model: ChurnModel) -> None:
     rng = np.random.default_rng(5)
-    frame = pd.DataFrame({"age": [20.0, np.nan], "tenure": [1.0, 50.0], "spend_rate": [5.0, 9.0], "plan_type": ["annual", None]})
-    matrix = assemble(model.spec, frame, vectors={"ticket_notes": rng.normal(size=(2, DIMENSION)).astype(np.float32)})
+    frame = pd.DataFrame(
+        {
+            "age": [20.0, np.nan],
+            "tenure": [1.0, 50.0],
+            "spend_rate": [5.0, 9.0],
+            "plan_type": ["annual", None],
+        }
+    )
+    matrix = assemble(
+        model.spec, frame, vectors={"ticket_notes": rng.normal(size=(2, DIMENSION)).astype(np.float32)}
+    )
     groups, effects = model.effects(matrix)
     assert groups == ("age", "tenure", "spend_rate", "plan_type", "ticket_notes")
     np.testing.assert_allclose(effects.sum(axis=1), model.margin(matrix), atol=1e-5)
@@ -133,7 +144,9 @@ def test_load_refuses_a_package_that_is_not_what_was_saved(model: ChurnModel, tm
         text = (tmp_path / "model.json").read_bytes()
         place = text.index(b'"base_weights":[') + 20
         digit = next(i for i in range(place, len(text)) if chr(text[i]).isdigit())
-        (tmp_path / "model.json").write_bytes(text[:digit] + str((text[digit] - 47) % 10).encode() + text[digit + 1 :])
+        (tmp_path / "model.json").write_bytes(
+            text[:digit] + str((text[digit] - 47) % 10).encode() + text[digit + 1 :]
+        )
     elif damage == "missing":
         (tmp_path / "model.json").unlink()
     elif damage == "manifest":

@@ -34,7 +34,11 @@ def test_run_finish_records_a_failure_with_its_exit_code(tmp_path):
 
 
 def test_lock_refuses_a_second_holder_and_frees_itself(tmp_path):
-    with lock(str(tmp_path), "train", "r1"), pytest.raises(LockedError, match="r1"), lock(str(tmp_path), "train", "r2"):
+    with (
+        lock(str(tmp_path), "train", "r1"),
+        pytest.raises(LockedError, match="r1"),
+        lock(str(tmp_path), "train", "r2"),
+    ):
         pass
     with lock(str(tmp_path), "train", "r3"):
         pass

@@ -108,7 +108,8 @@ def test_gain_over_prefers_the_paired_difference(good: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("known", "short"),
     [
-        ({}, "First model"),
+        ({"promoted": True}, "First model"),
+        ({"promoted": False}, "Not promoted"),
         ({"champion": "m-0", "promoted": True}, "Yes, promoted"),
         ({"champion": "m-0", "promoted": False}, "No, it stays"),
         ({"champion": "m-0"}, "Not shown"),
@@ -118,7 +119,13 @@ def test_gain_over_prefers_the_paired_difference(good: pd.DataFrame) -> None:
 def test_better_than_champion_follows_the_promotion(
     good: pd.DataFrame, known: dict[str, object], short: str
 ) -> None:
-    assert better_than_champion(good, facts(**known)).short == short
+    answer = better_than_champion(good, facts(**known))
+    assert answer is not None
+    assert answer.short == short
+
+
+def test_better_than_champion_is_left_out_where_nothing_is_known_of_one(good: pd.DataFrame) -> None:
+    assert better_than_champion(good, facts()) is None
 
 
 @pytest.mark.parametrize(

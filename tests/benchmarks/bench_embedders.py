@@ -67,7 +67,9 @@ def main() -> None:
 
     for contender in [bare, *(e.embed for e in CONTENDERS.values())]:
         contender(["Warm up.", "The first call of a model costs more than those after it."])
-    print("| notes | tokens | loop tokens/s | contender | times the loop | mean cosine | largest difference |")
+    print(
+        "| notes | tokens | loop tokens/s | contender | times the loop | mean cosine | largest difference |"
+    )
     print("|---|---|---|---|---|---|---|")
     for mean_tokens in MEAN_TOKENS:
         ratios: dict[str, list[float]] = {name: [] for name in CONTENDERS}
@@ -85,7 +87,9 @@ def main() -> None:
         if close["float32"][1] > 1e-5:
             raise SystemExit("float32 differs from the loop")
         for name in CONTENDERS:
-            cosine, difference = (f"{c:.2g}" if i else f"{c:.4f}" for i, c in enumerate(close.get(name, (np.nan,) * 2)))
+            cosine, difference = (
+                f"{c:.2g}" if i else f"{c:.4f}" for i, c in enumerate(close.get(name, (np.nan,) * 2))
+            )
             print(f"| {len(texts)} | {tokens / len(texts):.0f} | {statistics.median(speeds):,.0f} | {name} "
                   f"| {statistics.median(ratios[name]):.2f} | {cosine} | {difference} |")  # fmt: skip
 
