@@ -160,9 +160,9 @@ def _doctor(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _sample(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from churn_spark.sample import write_sample
+    from churn_spark.pipeline import write_sample
 
-    forms = [("raw" if options.format == "csv" else "clean", options.output_path)]
+    forms: list[tuple[Any, str]] = [("raw" if options.format == "csv" else "clean", options.output_path)]
     if options.truth:
         stem, dot, ending = options.output_path.rpartition(".")
         forms.append(("truth", f"{stem}_truth{dot}{ending}" if dot else f"{options.output_path}_truth"))

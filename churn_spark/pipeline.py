@@ -25,6 +25,7 @@ from churn_spark.features import FeatureSpec
 from churn_spark.files import reading
 from churn_spark.model import ChurnModel
 from churn_spark.run import Run, lock
+from churn_spark.sample import Form, sample_table, write_csv
 from churn_spark.scoring import (
     as_published,
     reasons_table,
@@ -34,6 +35,7 @@ from churn_spark.scoring import (
     with_status,
     within_capacity,
 )
+from churn_spark.session import get_session
 from churn_spark.sources import read_raw
 from churn_spark.splits import resolve_mode, with_split
 from churn_spark.tables import small_table
@@ -477,6 +479,22 @@ def _verify(scored: DataFrame, key: str) -> int:
             fix="see error.txt; this should not happen, please report it",
         )
     return int(rows)
+
+
+# -- the sample -----------------------------------------------------------------------------------------
+
+
+def write_sample(
+    path: str, rows: int, *, file_format: str, form: Form, seed: int, months: int | None = None
+) -> None:
+    """Write a generated customer table: one file for a path that ends in .csv, else a folder by a Spark job."""
+    if path.endswith(".csv"):
+        storage.local(path).parent.mkdir(parents=True, exist_ok=True)
+        write_csv(storage.local(path), rows, seed=seed, months=months, form=form)
+        return
+    table = sample_table(get_session(), rows, seed=seed, months=months, form=form)
+    writer = table.write.mode("overwrite").option("header", True).option("escape", '"')
+    writer.format(file_format).save(path)
 
 
 # -- the record -----------------------------------------------------------------------------------------

@@ -115,8 +115,8 @@ def _scan(spark: SparkSession, files: Sequence[str], lines: DataFrame, separator
     opens, closes = single.rlike(rf'(^|{sep})"[^"]*\z'), single.rlike(rf'^[^"]*"({sep}|\z)')
     # Numbers only, no lines: a sum is kept in place, while a string in an aggregate means sorting all rows.
     url = F.col("_metadata.file_path").alias("url")
-    found = lines.select(line, url, _count(line, '"').alias("quotes")).groupBy("url")
-    found = found.agg(
+    by_file = lines.select(line, url, _count(line, '"').alias("quotes")).groupBy("url")
+    found = by_file.agg(
         F.sum(quotes).alias("quotes"),
         F.count_if(is_odd).alias("odd_lines"),
         F.count_if(opens & ~closes).alias("openers"),

@@ -1,0 +1,117 @@
+"""The project around the package: bundle, notebook, set-up script, packaging, style."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def run(*command: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, **kwargs)  # type: ignore[call-overload, no-any-return]
+
+
+def test_ruff_finds_nothing() -> None:
+    done = run(sys.executable, "-m", "ruff", "check", ".")
+    assert done.returncode == 0, done.stdout
+
+
+def test_mypy_finds_nothing() -> None:
+    done = run(sys.executable, "-m", "mypy")
+    assert done.returncode == 0, done.stdout
+
+
+def test_bundle_has_scheduled_jobs_on_this_wheel() -> None:
+    bundle = yaml.safe_load((ROOT / "databricks.yml").read_text())
+    assert set(bundle["targets"]) == {"dev", "prod"}
+    assert bundle["artifacts"]["churn_spark"] | {"build": ""} == {
+        "type": "whl", "path": ".", "build": "", "dynamic_version": True,
+    }  # fmt: skip
+    jobs = bundle["resources"]["jobs"]
+    assert set(jobs) == {"train", "score"}
+    for name, job in jobs.items():
+        task = job["tasks"][0]["python_wheel_task"]
+        assert job["schedule"]["quartz_cron_expression"]
+        assert task["package_name"] == PROJECT["project"]["name"].replace("-", "_")
+        assert task["entry_point"] in PROJECT["project"]["scripts"]
+        assert task["parameters"][0] == name
+        assert job["job_clusters"][0]["new_cluster"]["num_workers"] > 0
+
+
+def test_bundle_parameters_are_options_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from churn_spark.cli import _parser
+
+    bundle = yaml.safe_load((ROOT / "databricks.yml").read_text())
+    for name, job in bundle["resources"]["jobs"].items():
+        parameters = [
+            re.sub(r"[$]?\{\{?.*", "2026-01-31", p)
+            for p in job["tasks"][0]["python_wheel_task"]["parameters"]
+        ]
+        options = _parser().parse_args(parameters)
+        assert options.raw, name
+        assert options.models, name
+
+
+def test_entry_points_exist() -> None:
+    from churn_spark import cli
+
+    assert PROJECT["project"]["scripts"] == {"churn-spark": "churn_spark.cli:console"}
+    assert callable(cli.console)
+
+
+def test_constraints_pin_the_cpu_torch_and_every_dependency() -> None:
+    pins = dict(
+        line.split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line and line[0] != "#"
+    )
+    assert pins["torch"] == "2.13.0"
+    for requirement in PROJECT["project"]["dependencies"]:
+        name = re.split(r"[<>=]", requirement)[0]
+        assert name.lower() in {p.lower() for p in pins}, name
+
+
+def test_spark_submit_script_prints_its_command(tmp_path: Path) -> None:
+    (tmp_path / ".ready").touch()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to(sys.executable)
+    environment = {**os.environ, "CHURN_SPARK_VENV": str(tmp_path), "SPARK_HOME": "/opt/spark"}
+    done = run("./spark-submit.sh", "--dry-run", "jobs/train.py", "--raw", "a b.csv", env=environment)
+    assert done.stdout.strip() == r"/opt/spark/bin/spark-submit jobs/train.py --raw a\ b.csv"
+    assert run("./spark-submit.sh", env=environment).returncode == 2
+
+
+def test_jobs_are_thin() -> None:
+    jobs = sorted((ROOT / "jobs").glob("*.py"))
+    assert [j.stem for j in jobs] == ["prepare", "score", "train"]
+    for job in jobs:
+        assert len(job.read_text().splitlines()) < 100
+        assert f'main(["{job.stem}"' in job.read_text()
+
+
+def test_wheel_carries_the_configuration(tmp_path: Path) -> None:
+    done = run(
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+        ".",
+    )
+    if done.returncode:
+        pytest.skip("this environment cannot build wheels")
+    names = run(sys.executable, "-m", "zipfile", "-l", str(next(tmp_path.glob("*.whl")))).stdout
+    assert "churn_spark/conf/base.yaml" in names
+    assert "churn_spark/conf/sql/01_call_list.sql" in names
+    assert "tests/" not in names
