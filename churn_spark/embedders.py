@@ -5,7 +5,7 @@ Torch and a model are loaded at first use, not when this module is imported or a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain
@@ -24,6 +24,8 @@ from churn_spark.remote import Answer, BadAnswerError, call_all, read_json
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from tokenizers import Tokenizer
+
+    from churn_spark.windows import Encoder
 
 Counts = npt.NDArray[np.int32]
 
@@ -120,17 +122,15 @@ def sentence_transformers(
     """
     folder = model_files.model_folder(model)
     files = model_files.model_identity(model, folder)
-    is_int8 = precision == "int8"
-    if is_int8 and (device == "cuda" or not model_files.is_plain_bert(folder)):
+    precision = "float32" if precision == "auto" else precision
+    if precision == "int8" and (device == "cuda" or not model_files.is_plain_bert(folder)):
         raise ConfigError("int8 is for BERT models with mean pooling and unit vectors, on a CPU",
                           where="text.embedder.precision", fix="use float32")  # fmt: skip
 
-    @cache
     def load() -> Model:
         from churn_spark import windows
 
-        ranges = _int8_ranges(folder, files) if is_int8 else None
-        encoder = windows.load_encoder(folder, device=device, ranges=ranges)
+        encoder = _encoder(folder, device=device, precision=precision)
 
         def embed(texts: Sequence[str]) -> Embedded:
             found = windows.encode(texts, encoder, batch_size=batch_size, batch_tokens=batch_tokens)
@@ -138,19 +138,23 @@ def sentence_transformers(
 
         return Model(encoder.dimension, embed)
 
-    kind = {"provider": "sentence-transformers", "precision": "int8" if is_int8 else "float32", "version": 1}
+    kind = {"provider": "sentence-transformers", "precision": precision, "version": 1}
     return Embedder(kind | files, load)
 
 
-def _int8_ranges(folder: Path, files: Mapping[str, str]) -> model_files.Arrays:
+@cache
+def _encoder(folder: Path, *, device: str = "cpu", precision: str = "float32") -> Encoder:
+    from churn_spark import bert, windows
+
     def build() -> model_files.Arrays:
-        from churn_spark import bert, windows
-
         with windows.inference():
-            ranges = bert.input_ranges(bert.load_weights(folder))
-        return {name: range_.numpy() for name, range_ in ranges.items()}
+            return {name: r.numpy() for name, r in bert.input_ranges(bert.load_weights(folder)).items()}
 
-    return model_files.built_once({**files, "built": "int8 ranges", "version": 1}, build)
+    if precision == "float32":
+        return windows.load_encoder(folder, device=device)
+    weights = model_files.sha256(folder / "model.safetensors")
+    ranges = model_files.built_once({"built": "int8 ranges", "version": 1, "weights": weights}, build)
+    return windows.load_encoder(folder, device="cpu", ranges=ranges)
 
 
 # -- static ---------------------------------------------------------------------------------------------
@@ -188,7 +192,7 @@ def static(*, model: str = model_files.PACKAGED, dimension: int | None = None) -
 def _token_vectors(folder: Path, dimension: int) -> Matrix:
     from churn_spark import windows
 
-    encoder = windows.load_encoder(folder, device="auto")
+    encoder = _encoder(folder)
     vocabulary = encoder.tokenizer.get_vocab_size()
     *before, after = encoder.tokenizer.encode("").ids
     ids = [[*before, token, after] for token in range(vocabulary)]

@@ -171,10 +171,13 @@ def train(run: Run) -> None:
             auc = result.value("roc_auc")
             run.record["metrics"] = {m: result.value(m) for m in HEADLINES}
             facts |= {"roc_auc": f"{auc:.3f}", "pr_auc": f"{result.value('pr_auc'):.3f}"}
+        verdict = promotion.decide(config, result)
         with run.step("publish") as facts:
-            folder = _publish_model(run, result, prepared, findings, fitted.num_workers)
+            folder = _publish_model(run, result, prepared, findings, fitted.num_workers, verdict)
             facts |= {"model": run.record["model_id"], "report": f"{folder}/report.html"}
-        _promote(run, result)
+        with run.step("promote") as facts:
+            facts |= {"promoted": verdict.promoted, "why": verdict.why}
+            _promote(run, verdict)
 
 
 HEADLINES = ("roc_auc", "pr_auc", "log_loss", "brier", "precision", "recall", "f1", "lift_10", "profit")
@@ -274,7 +277,12 @@ def _provisional(run: Run, booster: Any, spec: FeatureSpec, prepared: Prepared) 
 
 
 def _publish_model(
-    run: Run, result: evaluation.Evaluation, prepared: Prepared, findings: list[audit.Finding], workers: int
+    run: Run,
+    result: evaluation.Evaluation,
+    prepared: Prepared,
+    findings: list[audit.Finding],
+    workers: int,
+    verdict: promotion.Verdict,
 ) -> str:
     """Write the package under its content's hash, then the metrics and curves tables. Returns the folder."""
     config = run.config
@@ -287,7 +295,7 @@ def _publish_model(
         with tempfile.TemporaryDirectory() as scratch:
             place = Path(scratch) / model.model_id
             place.mkdir()
-            _write_package(place, run, result, prepared, findings, workers)
+            _write_package(place, run, result, prepared, findings, workers, verdict)
             storage.put(str(place), folder)
     _publish_measurements(run, result)
     return folder
@@ -308,6 +316,7 @@ def _write_package(
     prepared: Prepared,
     findings: list[audit.Finding],
     workers: int,
+    verdict: promotion.Verdict,
 ) -> None:
     config, model = run.config, result.model
     facts = report.Facts(
@@ -330,6 +339,9 @@ def _write_package(
         versions=run.record["versions"],
         seconds=dict(run.record["seconds"]),
         findings=tuple(report.Finding(f.severity, f.name, f.message) for f in findings),
+        text_columns=tuple(c.name for c in config.contract.texts),
+        promoted=verdict.promoted,
+        reason=verdict.why,
     )
     figures.write_figures(place / "figures", result.metrics, result.curves, facts)
     report.write_report(place, result.metrics, result.curves, facts)
@@ -361,19 +373,16 @@ def _publish_measurements(run: Run, result: evaluation.Evaluation) -> None:
         run.tables.append(small_table(run.spark, rows, fields), name)
 
 
-def _promote(run: Run, result: evaluation.Evaluation) -> None:
-    with run.step("promote") as facts:
-        verdict = promotion.decide(run.config, result)
-        facts |= {"promoted": verdict.promoted, "why": verdict.why}
-        if verdict.promoted:
-            promotion.set_champion(
-                run.config.models_path, run.record["model_id"], run_id=run.run_id, at=run.started_at
-            )
+def _promote(run: Run, verdict: promotion.Verdict) -> None:
+    """Make the new model champion, or end the run where a gate says no."""
+    models, model_id = run.config.models_path, str(run.record["model_id"])
     run.record["promotion"] = asdict(verdict)
-    if verdict.failed:
+    if verdict.promoted:
+        promotion.set_champion(models, model_id, run_id=run.run_id, at=run.started_at)
+    else:
         raise GateError(
             f"the new model was not promoted: {verdict.why}",
-            where=storage.join(run.config.models_path, str(run.record["model_id"])),
+            where=storage.join(models, model_id),
             fix="read its report.html; the champion stays",
         )
 

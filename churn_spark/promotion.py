@@ -17,10 +17,9 @@ from churn_spark.model import CHAMPION
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the new model becomes champion, and why; `failed` ends the run with exit code 21."""
+    """Whether the new model becomes champion, and why."""
 
     promoted: bool
-    failed: bool
     why: str
 
 
@@ -28,11 +27,11 @@ def decide(config: Config, result: Evaluation) -> Verdict:
     """Judge a new model: a gate that could not be computed fails."""
     auc = result.value("roc_auc")
     if math.isnan(auc):
-        return Verdict(False, True, "ROC-AUC on the test rows could not be computed")
+        return Verdict(False, "ROC-AUC on the test rows could not be computed")
     least = config.promotion.min_first
     if auc < least:
-        return Verdict(False, True, f"ROC-AUC {auc:.3f} on the test rows, at least {least} is required")
-    return Verdict(True, False, f"ROC-AUC {auc:.3f} on the test rows")
+        return Verdict(False, f"ROC-AUC {auc:.3f} on the test rows, at least {least} is required")
+    return Verdict(True, f"ROC-AUC {auc:.3f} on the test rows")
 
 
 def read_pointer(models: str) -> dict[str, Any]:

@@ -33,8 +33,10 @@ STARTUP = {
     "spark.executorEnv.TOKENIZERS_PARALLELISM": "false",
 }
 
-# What a laptop wants: no web server, as many shuffle partitions as it can work on.
+# What a laptop wants: no web server, as many shuffle partitions as it can work on, and a Java that compiles
+# quickly instead of well: it halves the time of runs up to some million rows, and costs a little beyond.
 LOCAL = {
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     "spark.ui.enabled": "false",
     "spark.driver.memory": "3g",
     "spark.driver.host": "127.0.0.1",

@@ -55,7 +55,7 @@ def load_encoder(folder: Path, *, device: str, ranges: model_files.Arrays | None
         model = bert.float32(weights)
     else:
         model = bert.int8(weights, {name: torch.from_numpy(range_) for name, range_ in ranges.items()})
-    return _checked(Encoder(_windowing(tokenizer, model_files.window(folder)), model, device))
+    return checked(Encoder(_windowing(tokenizer, model_files.window(folder)), model, device))
 
 
 def _load_any(folder: Path, *, device: str) -> Encoder:
@@ -70,7 +70,7 @@ def _load_any(folder: Path, *, device: str) -> Encoder:
 
     prompt = model.prompts.get(model.default_prompt_name or "") or ""
     window = model.max_seq_length
-    return _checked(Encoder(_windowing(tokenizer, window), forward, device, prompt))
+    return checked(Encoder(_windowing(tokenizer, window), forward, device, prompt))
 
 
 def _windowing(tokenizer: Tokenizer, window: int | None) -> Tokenizer:
@@ -81,7 +81,7 @@ def _windowing(tokenizer: Tokenizer, window: int | None) -> Tokenizer:
     return tokenizer
 
 
-def _checked(encoder: Encoder) -> Encoder:
+def checked(encoder: Encoder) -> Encoder:
     """The encoder, made to take one text at a time where its vectors vary with the number of texts."""
     ids = torch.arange(1, 9, device=encoder.device).repeat(33, 1)
     with inference():
@@ -130,14 +130,14 @@ def encode_windows(
     factor = CUDA_FACTOR if encoder.device == "cuda" else 1
     rows = np.empty((len(ids), encoder.dimension), np.float32)
     with inference():
-        for batch in _batches(ids, batch_size=factor * batch_size, batch_tokens=factor * batch_tokens):
+        for batch in batches(ids, batch_size=factor * batch_size, batch_tokens=factor * batch_tokens):
             windows = torch.tensor([ids[i] for i in batch], device=encoder.device)
             copies = -(-MIN_TOKENS // windows.numel())
             rows[batch] = encoder.forward(windows.repeat(copies, 1))[: len(batch)].cpu().numpy()
     return rows
 
 
-def _batches(ids: Sequence[Sequence[int]], *, batch_size: int, batch_tokens: int) -> Iterator[list[int]]:
+def batches(ids: Sequence[Sequence[int]], *, batch_size: int, batch_tokens: int) -> Iterator[list[int]]:
     """Indices of windows, each batch of one length."""
     lengths = [len(window) for window in ids]
     for length, group in groupby(sorted(range(len(ids)), key=lengths.__getitem__), key=lengths.__getitem__):
