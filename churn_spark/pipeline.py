@@ -24,7 +24,7 @@ from churn_spark.errors import GateError, InputError, ResourceError
 from churn_spark.features import FeatureSpec
 from churn_spark.files import reading
 from churn_spark.model import ChurnModel
-from churn_spark.run import Run, lock
+from churn_spark.run import Run
 from churn_spark.sample import Form, sample_table, write_csv
 from churn_spark.scoring import (
     as_published,
@@ -145,7 +145,7 @@ def train(run: Run) -> None:
             "no column has role label", where="columns", fix="declare the column that says who left"
         )
     resolve_mode(contract, split=config.split)
-    with lock(config.folder, "train", run.run_id):
+    with run.locked():
         num_workers(run.spark, config.training)
         prepared = prepare_rows(run, label="required")
         if run.dry:
@@ -396,7 +396,7 @@ def score(run: Run, *, score_date: dt.date, model_name: str = "champion") -> Non
     model = load_model(run, model_name)
     _check_fits(config, model)
     run.record |= {"model_id": model.model_id, "score_date": score_date.isoformat()}
-    with lock(config.folder, "score", run.run_id):
+    with run.locked():
         prepared = prepare_rows(run, label="ignored")
         if run.dry:
             return

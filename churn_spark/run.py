@@ -14,7 +14,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import metadata
 from typing import Any
 
@@ -99,6 +99,10 @@ class Run:
     @property
     def tables(self) -> Tables:
         return Tables(self.config.output, self.work, self.run_id)
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the job's lock on the output folder; a dry run needs none."""
+        return nullcontext() if self.dry else lock(self.config.folder, self.job, self.run_id)
 
     @contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:

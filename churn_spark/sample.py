@@ -32,6 +32,16 @@ PEOPLE, SPOILING, MONTHS = 0, 1, 2  # streams of random numbers; one a month fro
 PANEL_START = dt.date(2024, 1, 1)
 DRIFT_MONTH = 6  # the first snapshot under the new behaviour, the middle of a panel of 12
 
+# With these, Spark writes the same bytes as `write_csv`.
+CSV_OPTIONS = {
+    "header": "true", "escape": '"', "emptyValue": "", "nullValue": "",
+    "ignoreLeadingWhiteSpace": "false", "ignoreTrailingWhiteSpace": "false",
+}  # fmt: skip
+TOPIC_SHARES = {
+    "billing dispute": 0.15, "outage": 0.13, "slow support": 0.13, "competitor offer": 0.10,
+    "price increase": 0.13, "moving house": 0.04, "feature question": 0.08, "praise": 0.13,
+    "upgrade interest": 0.07, "account admin": 0.04,
+}  # fmt: skip
 COLUMNS = ("customer_id", "age", "tenure", "spend_rate", "plan_type", "churn", "ticket_notes")
 PLANS = {  # plan: (share of customers, typical price)
     "monthly": (0.42, 45.0), "annual": (0.24, 38.0), "prepaid": (0.14, 20.0), "family": (0.12, 75.0),
@@ -100,7 +110,6 @@ ODD_VALUES = (
     ("age", " {} "), ("ticket_notes", "N/A"), ("age", "{}.0"), ("spend_rate", "NaN"), ("ticket_notes", "-"),
     ("plan_type", "  "), ("spend_rate", "NULL"), ("age", "+{}"),
 )  # fmt: skip
-TOPIC_SHARES = (0.15, 0.13, 0.13, 0.10, 0.13, 0.04, 0.08, 0.13, 0.07, 0.04)
 BAD_PER_BLOCK, ODD_PER_BLOCK = 8, 4
 
 
@@ -115,11 +124,10 @@ def customers(
     Without `months` one row a customer: COLUMNS. With `months` a panel: one row a customer and month, with
     `snapshot_date`; `churn` says whether the customer leaves within 30 days after it, and who has left has no
     further rows; from snapshot DRIFT_MONTH on customers behave differently. `form` is `clean` (typed),
-    `raw` (all strings, about 1 % bad rows) or `truth` (the key and `true_probability`). Raises ConfigError.
+    `raw` (all strings, about 1 % bad rows) or `truth` (the key and `true_probability`). Which rows of a
+    raw panel are bad depends on `months`, too. Raises ConfigError.
     """
-    for option, value, least in (("rows", count, 1), ("seed", seed, 0), ("panel", months or 1, 1)):
-        if value < least:
-            raise ConfigError(f"{value} is below the minimum {least}", where=f"--{option}")
+    _check(count, seed, months)
     blocks = range(first // BLOCK, -(-(first + count) // BLOCK))
     table = pd.concat([_block(seed, block, months, form) for block in blocks])
     return table.loc[first : first + count - 1].reset_index(drop=True)
@@ -127,6 +135,7 @@ def customers(
 
 def write_csv(path: Path, rows: int, *, seed: int, months: int | None = None, form: Form = "raw") -> None:
     """Write `rows` customers into one CSV file (RFC 4180, UTF-8, header), without Spark."""
+    _check(rows, seed, months)
     with path.open("w", encoding="utf-8", newline="") as file:
         for first in range(0, rows, BLOCK):
             table = customers(first, min(BLOCK, rows - first), seed=seed, months=months, form=form)
@@ -137,6 +146,7 @@ def sample_table(
     spark: SparkSession, rows: int, *, seed: int, months: int | None = None, form: Form = "clean"
 ) -> DataFrame:
     """Make the table of `customers(0, rows, ...)` as a Spark job, 50,000 customers a partition."""
+    _check(rows, seed, months)
     blocks = -(-rows // BLOCK)
 
     def make(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -157,6 +167,13 @@ def schema(*, months: int | None = None, form: Form = "clean") -> str:
     return ", ".join(f"{name} {typed.get(name, 'string')}" for name in _names(months, form))
 
 
+def _check(rows: int, seed: int, months: int | None) -> None:
+    given = (("rows", rows, 1), ("seed", seed, 0), ("panel", 1 if months is None else months, 1))
+    for option, value, least in given:
+        if value < least:
+            raise ConfigError(f"{value} is below the minimum {least}", where=f"--{option}")
+
+
 def _names(months: int | None, form: Form) -> list[str]:
     key = ["customer_id"] if months is None else ["customer_id", "snapshot_date"]
     return [*key, *(["true_probability"] if form == "truth" else COLUMNS[1:])]
@@ -168,7 +185,9 @@ def _names(months: int | None, form: Form) -> list[str]:
 def _block(seed: int, block: int, months: int | None, form: Form) -> pd.DataFrame:
     """All rows of one block of customers, indexed by row number."""
     people = _people(seed, block)
-    joined = people["joined"].to_numpy() if months else np.zeros(BLOCK)
+    if months is None:
+        people["joined"] = 0  # a cross-section shows everybody
+    joined = people["joined"].to_numpy()
     staying = np.ones(BLOCK, dtype=bool)
     snapshots = []
     for month in range(months or 1):
@@ -214,7 +233,7 @@ def _snapshot(people: pd.DataFrame, uniforms: Floats, month: int, effects: Effec
     """One month of a block, as if everybody were still there."""
     spend, note_seed, outcome = uniforms[:3]
     joined = people["joined"].to_numpy()
-    tenure = np.where(joined > 0, month - joined, people["tenure"] + month) if month else people["tenure"]
+    tenure = np.where(joined > 0, month - joined, people["tenure"] + month)
     levels = _levels(uniforms[3:])
     snapshot = people.assign(
         age=np.floor(people["age"] + month / 12).astype(np.int64),
@@ -233,7 +252,8 @@ def _snapshot(people: pd.DataFrame, uniforms: Floats, month: int, effects: Effec
 def _levels(uniforms: Floats) -> Levels:
     """What notes are about: one topic, sometimes two, or no note. Drawn without looking at anything else."""
     silent, main, main_strong, two, other, other_strong = uniforms
-    first = np.searchsorted(np.cumsum(TOPIC_SHARES)[:-1], main, side="right")
+    shares = [TOPIC_SHARES[topic.name] for topic in TOPICS]
+    first = np.searchsorted(np.cumsum(shares)[:-1], main, side="right")
     second = (first + 1 + np.floor(other * (len(TOPICS) - 1)).astype(np.int64)) % len(TOPICS)
     levels = np.zeros((BLOCK, len(TOPICS)), dtype=np.int64)
     row = np.arange(BLOCK)

@@ -75,8 +75,8 @@ def with_errors(
 ) -> DataFrame:
     """Type the used columns and add `_errors` and `_warnings`; `df` is what `sources.read_raw` gives.
 
-    Columns out: the used columns in their types (null where missing or bad), `_raw` (a struct of strings:
-    what the source held, where the typed value does not say it again), `_corrupt_record`, and `_errors` and
+    Columns out: the used columns in their types (null where missing or bad), `_raw` (a struct of what a row
+    with errors held, as strings of at most 10,000 characters), `_corrupt_record`, and `_errors` and
     `_warnings`, arrays of struct<name, message, columns>. With the label required, i.e. in training, any
     problem is an error; with the label ignored only an unusable key is, and other problems are warnings.
     """
@@ -85,8 +85,9 @@ def with_errors(
     df = df.withColumns({_temporary("problem", c): _problem(c, settings, label) for c in columns})
     strict = [c for c in columns if label == "required" or c.name in contract.key]
     lenient = [c for c in columns if c not in strict and c.role != "label"]
-    whole_row = _first((F.col(ROW_ERROR) == name, name, None) for name in ("malformed_row", "row_too_long"))
-    errors = F.when(F.col(CORRUPT).isNotNull(), F.array(whole_row)).otherwise(_collected(strict))
+    unsplit = ("malformed_row", "row_too_long")  # such a row has no values to be checked
+    whole_row = _first((F.col(ROW_ERROR) == name, name, None) for name in unsplit)
+    errors = F.when(F.col(ROW_ERROR).isin(*unsplit), F.array(whole_row)).otherwise(_collected(strict))
     raw = F.struct(*[F.left(_raw(c), F.lit(KEPT_CHARS)).alias(c.name) for c in columns])
     return df.select(
         *[_typed(c).alias(c.name) for c in columns],

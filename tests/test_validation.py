@@ -115,7 +115,7 @@ ROWS = [
     (" ", "1", "pro", "1", "n", None, None),
     ("h", "1", "pro", "1", "caf\ufffd", "bad_encoding", None),
     (None, None, None, None, None, "malformed_row", "i,1"),
-    (None, None, None, None, None, "row_too_long", "j,1"),
+    (None, None, None, None, None, "row_too_long", None),
 ]
 
 
