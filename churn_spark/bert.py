@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
+from churn_spark.errors import ResourceError
+
 Map = Callable[[Tensor], Tensor]
 MakeLinear = Callable[[str, Tensor, Tensor], Map]  # name, weight, bias -> rows in, rows out
 Norm = tuple[Tensor, Tensor]
@@ -25,7 +27,7 @@ Norm = tuple[Tensor, Tensor]
 PACKED_ROWS = 1024  # oneDNN packs weights with a row count in mind; any other works too
 SMOOTHING = 0.5  # how much of an input channel's spread moves into the weights
 CALIBRATION_SHAPES = ((32, 8), (16, 16), (8, 32), (8, 64), (4, 128), (4, 256))  # texts, length
-EPSILON = 1e-5
+TINY = 1e-5  # a channel or layer that never leaves zero still needs a scale
 
 
 class Weights(NamedTuple):
@@ -94,8 +96,11 @@ def int8(weights: Weights, ranges: Mapping[str, Tensor]) -> Bert:
 
     Unsigned activations, one scale a layer; signed weights, one scale an output channel. Sums are whole
     numbers, hence exact in any order. Channels that spread far are first divided, and their weights
-    multiplied (SmoothQuant, Xiao et al. 2023). CPU only.
+    multiplied (SmoothQuant, Xiao et al. 2023). Raises ResourceError where torch comes without oneDNN.
     """
+    if not _has_onednn():
+        raise ResourceError("int8 needs a torch with oneDNN on the CPU",
+                            where="text.embedder.precision", fix="set it to float32")  # fmt: skip
 
     def linear(name: str, weight: Tensor, bias: Tensor) -> Map:
         low, high = ranges[name].clamp(max=0)[0], ranges[name].clamp(min=0)[1]
@@ -163,18 +168,21 @@ def _layer(weights: Weights, number: int, linear: MakeLinear) -> Layer:
 
 def _float32_linear(name: str, weight: Tensor, bias: Tensor) -> Map:
     gelu = name.endswith("up")
-    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if weight.device.type != "cpu" or not has_onednn:
+    if weight.device.type != "cpu" or not _has_onednn():
         return lambda x: F.gelu(F.linear(x, weight, bias)) if gelu else F.linear(x, weight, bias)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_ROWS)
     activation: tuple[Any, ...] = ("gelu", [], "none") if gelu else ("none", [], "")
     return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, *activation)
 
 
+def _has_onednn() -> bool:
+    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
 def _int8_linear(
     weight: Tensor, bias: Tensor, multiplier: Tensor, scale: float, zero: int, output: tuple[Any, ...]
 ) -> Map:
-    weight_scale = (weight.abs().amax(1) / 127).clamp(min=EPSILON**2)
+    weight_scale = weight.abs().amax(1).clamp(min=TINY) / 127
     packed = torch.ops.onednn.qlinear_prepack((weight / weight_scale[:, None]).round().to(torch.int8), None)
     weight_zero = torch.zeros(len(weight), dtype=torch.int64)
 
@@ -190,12 +198,12 @@ def _int8_linear(
 
 
 def _smoother(weight: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    spread = torch.maximum(-low, high).clamp(min=EPSILON)
-    return spread**SMOOTHING / weight.abs().amax(0).clamp(min=EPSILON) ** (1 - SMOOTHING)
+    spread = torch.maximum(-low, high).clamp(min=TINY)
+    return spread**SMOOTHING / weight.abs().amax(0).clamp(min=TINY) ** (1 - SMOOTHING)
 
 
 def _affine(low: Tensor, high: Tensor) -> tuple[float, int]:
     """Scale and zero point that map [min, max], which holds 0, onto 0..255."""
-    smallest, largest = min(float(low.min()), 0.0), max(float(high.max()), EPSILON)
+    smallest, largest = min(float(low.min()), 0.0), max(float(high.max()), TINY)
     scale = (largest - smallest) / 255
     return scale, round(-smallest / scale)

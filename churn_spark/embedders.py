@@ -31,6 +31,7 @@ Counts = npt.NDArray[np.int32]
 
 MIN_COSINE = 0.99
 SIF = 1e-4  # weight a / (a + p) of a token with probability p, a = SIF (Arora et al. 2017)
+REFUSALS = ("http_400", "http_413", "http_422")  # of a request for what is in it; it is not billed
 OPENAI_DIMENSIONS = {
     "text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536,
 }  # fmt: skip
@@ -175,15 +176,11 @@ def static(*, model: str = model_files.PACKAGED, dimension: int | None = None) -
 
     @cache
     def load() -> Model:
-        from tokenizers import Tokenizer
-
         def build() -> model_files.Arrays:
             return {"table": _token_vectors(folder, size)}
 
         table = model_files.built_once(recipe, build)["table"]
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
+        tokenizer = model_files.load_tokenizer(folder)
         return Model(size, lambda texts: _embed_static(texts, tokenizer, table))
 
     return Embedder(recipe, load)
@@ -254,8 +251,8 @@ def openai(
                 tokens[part] += _shares(result.tokens, len(group))
                 if result.status == "ok":
                     vectors[part] = result.value
-            refused = [g for g, r in zip(groups, results, strict=True) if r.status == "failed" and len(g) > 1]
-            groups = [range(i, i + 1) for group in refused for i in group]  # one bad text fails its request
+            refused = [g for g, r in zip(groups, results, strict=True) if r.error in REFUSALS and len(g) > 1]
+            groups = [range(i, i + 1) for group in refused for i in group]  # one bad text is enough for it
         return Embedded(vectors, np.ones_like(tokens), tokens, tokens)
 
     return Embedder(recipe, lambda: Model(size, embed))

@@ -15,12 +15,15 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from churn_spark.errors import ResourceError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +108,17 @@ def window(folder: Path) -> int:
         read_json(folder / "config.json")["max_position_embeddings"],
     )
     return min(int(limit) for limit in limits if limit)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a model, without padding and truncation, on one thread: Spark runs a task a core."""
+    from tokenizers import Tokenizer
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
 
 
 def built_once(identity: Mapping[str, Any], build: Callable[[], Arrays]) -> Arrays:

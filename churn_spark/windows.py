@@ -7,7 +7,6 @@ vector on a CPU depend on that text alone, bit for bit.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from churn_spark import bert, model_files
 from churn_spark.arrow import Matrix
+from churn_spark.errors import ResourceError
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +44,14 @@ class Encoder(NamedTuple):
 
 def load_encoder(folder: Path, *, device: str, ranges: model_files.Arrays | None = None) -> Encoder:
     """Load a sentence-transformers folder; `ranges` (of `bert.input_ranges`) make it int8."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # Spark runs one task a core already
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() and ranges is None else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ResourceError("torch finds no GPU", where="text.embedder.device", fix="set it to auto or cpu")
     if not model_files.is_plain_bert(folder):
         return _load_any(folder, device=device)
     weights = bert.load_weights(folder, device=device)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = model_files.load_tokenizer(folder)
     if ranges is None:
         model = bert.float32(weights)
     else:

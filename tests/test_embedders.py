@@ -251,6 +251,17 @@ def test_int8_refuses_models_it_does_not_know(tiny: dict[str, Path]) -> None:
         load_embedder("sentence-transformers", model=str(tiny["other"]), precision="int8")
 
 
+def test_load_encoder_says_that_there_is_no_gpu(tiny: dict[str, Path]) -> None:
+    import torch
+
+    embedder = load_embedder("sentence-transformers", model=str(tiny["plain"]), device="cuda")
+    if torch.cuda.is_available():
+        assert embedder.dimension == 32
+    else:
+        with pytest.raises(ResourceError, match="torch finds no GPU"):
+            embedder.load()
+
+
 def test_load_encoder_takes_single_texts_where_batches_change_vectors() -> None:
     import torch
 
@@ -296,6 +307,7 @@ def test_static_vectors_are_means_of_token_vectors(static: Embedder) -> None:
     assert not blank.any()
     assert not unknown.any()
     assert static.dimension == 8
+    assert static.embed([]).vectors.shape == (0, 8)
 
 
 @given(st.lists(st.sampled_from(["bill", "cancel a", "b c d", "", "bills " * 9]), min_size=1))
@@ -377,6 +389,17 @@ def test_openai_gives_nan_for_answers_that_are_no_vectors(server: fake.FakeOpenA
     server.default = fake.raw(answer)
     embedder = load_embedder("openai", model="m", dimension=2, remote=Remote(base_url=server.url))
     assert np.isnan(embedder.embed(["a"]).vectors).all()
+
+
+@pytest.mark.parametrize("reply", [fake.status(500), fake.raw(b'{"data": []}')])
+def test_openai_asks_no_text_again_alone_unless_it_was_refused(
+    server: fake.FakeOpenAI, reply: fake.Reply
+) -> None:
+    server.default = reply
+    limits = Remote(base_url=server.url, max_attempts=1)
+    vectors = load_embedder("openai", model="m", dimension=2, remote=limits).embed(["a", "b", "c"]).vectors
+    assert np.isnan(vectors).all()
+    assert len(server.requests) == 1
 
 
 def test_openai_refuses_vectors_of_another_length(server: fake.FakeOpenAI) -> None:
