@@ -122,10 +122,10 @@ class Training(_Section):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     early_stopping_rounds: Positive = 20
     min_child_weight: Annotated[float, Field(ge=0)] = 1.0
-    subsample: Annotated[float, Field(gt=0, le=1)] = 1.0
+    subsample: Annotated[float, Field(gt=0, le=1)] = 0.8
     colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 1.0
     reg_alpha: Annotated[float, Field(ge=0)] = 0.0
-    reg_lambda: Annotated[float, Field(ge=0)] = 1.0
+    reg_lambda: Annotated[float, Field(ge=0)] = 100.0
     gamma: Annotated[float, Field(ge=0)] = 0.0
     max_bin: Annotated[int, Field(ge=2)] = 256
     scale_pos_weight: Annotated[float, Field(gt=0)] = 1.0

@@ -94,24 +94,9 @@ def _embedded_texts(cleaned: Sequence[Cleaned], prepared: Sequence[Prepared], te
 UNCASED = ("all-MiniLM-L6-v2",)
 
 
-class Vectors(NamedTuple):
-    """One float32 row per text, and per text the tokens run, with padding, and the windows."""
-
-    vectors: Matrix
-    tokens: list[int]
-    padded_tokens: list[int]
-    chunks: list[int]
-
-
-def embed(texts: Sequence[str], text: Text) -> Vectors:
+def embed(texts: Sequence[str], text: Text) -> embedders.Embedded:
     """Embed texts, folded to what the model can tell apart; order kept."""
-    embedded = load_embedder(text).embed([fold(t, text) for t in texts])
-    return Vectors(
-        embedded.vectors,
-        embedded.tokens.tolist(),
-        embedded.padded_tokens.tolist(),
-        embedded.n_chunks.tolist(),
-    )
+    return load_embedder(text).embed([fold(t, text) for t in texts])
 
 
 def fold(text: str, settings: Text) -> str:
@@ -161,8 +146,13 @@ def short(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
+EMBEDDER_SETTINGS = {
+    "sentence-transformers": ("name", "model", "precision", "batch_size", "batch_tokens", "device"),
+    "static": ("name", "model", "dimension"),
+    "openai": ("name", "model", "dimension", "remote"),
+}
+
+
 def _embedder_settings(text: Text) -> dict[str, Any]:
     embedder = text.embedder
-    if embedder.name == "sentence-transformers":
-        return embedder.model_dump(exclude={"remote", "dimension"})
-    return embedder.model_dump(include={"name", "model"})
+    return {name: getattr(embedder, name) for name in EMBEDDER_SETTINGS[embedder.name]}

@@ -19,6 +19,8 @@ REQUIRED = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.caseSensitive": "false",
+    # Java never compiles a longer method, and validation in one pass is generated as one.
+    "spark.sql.codegen.hugeMethodLimit": "8000",
 }
 
 # Read when the context starts; a platform that has started one already keeps its own.
@@ -34,7 +36,7 @@ STARTUP = {
 }
 
 # What a laptop wants: no web server, as many shuffle partitions as it can work on, and a Java that compiles
-# quickly instead of well: it halves the time of runs up to some million rows, and costs a little beyond.
+# quickly instead of well: half the time for thousands of rows, twice for millions (README: Speed).
 LOCAL = {
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     "spark.ui.enabled": "false",

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -408,12 +409,13 @@ def _embed_notes(keys: list[str], items: list[str], text: Text) -> pa.RecordBatc
 
 def _embed_summaries(keys: list[str], items: list[str], text: Text) -> pa.RecordBatch:
     embedded = notes.embed(items, text)
-    return pa.RecordBatch.from_pydict(
+    batch = pa.RecordBatch.from_pydict(
         {
             "key": keys,
             "embedding": list_array(embedded.vectors),
             "tokens": pa.array(embedded.tokens, pa.int32()),
             "padded_tokens": pa.array(embedded.padded_tokens, pa.int32()),
-            "chunks": pa.array(embedded.chunks, pa.int32()),
+            "chunks": pa.array(embedded.n_chunks, pa.int32()),
         }
     )
+    return batch.filter(pa.array(~np.isnan(embedded.vectors[:, 0])))  # what failed is asked for again next time

@@ -221,15 +221,18 @@ def split_valid(
     `_warnings`; `rejected` has them as raw strings (cut to 10,000 characters), `_corrupt_record`, `_errors`.
     Raises InputError where the input cannot be read to its end.
     """
-    checked = _written(with_errors(df, contract, settings=settings, label=label), f"{folder}/checked")
-    is_good = F.size("_errors") == 0
-    valid, rejected, identical = checked.where(is_good), checked.where(~is_good), 0
+    fate = (
+        F.when(F.size("_errors") > 0, "rejected").when(F.size("_warnings") > 0, "degraded").otherwise("good")
+    )
+    checked = with_errors(df, contract, settings=settings, label=label).withColumn("_fate", fate)
+    checked = _written(checked, f"{folder}/checked")
+    valid, rejected, identical = checked.where("_fate != 'rejected'"), checked.where("_fate = 'rejected'"), 0
     keys = valid.groupBy(*map(quoted, contract.key)).count().where("count > 1")
     if not keys.isEmpty():
         repeated = _written(_repeated(valid, keys, contract, label=label), f"{folder}/repeated")
         valid = valid.join(repeated.select(*map(quoted, contract.key)), list(contract.key), "left_anti")
-        valid = valid.unionByName(repeated.where("_fate = 'kept'").drop("_fate"))
-        rejected = rejected.unionByName(repeated.where("_fate = 'rejected'").drop("_fate"))
+        valid = valid.unionByName(repeated.where("_fate not in ('rejected', 'identical')"))
+        rejected = rejected.unionByName(repeated.where("_fate = 'rejected'"))
         identical = repeated.where("_fate = 'identical'").count()
     names = [quoted(c.name) for c in contract.used]
     return Validated(
@@ -246,7 +249,7 @@ def _written(df: DataFrame, path: str) -> DataFrame:
 
 
 def _repeated(valid: DataFrame, keys: DataFrame, contract: Contract, *, label: LabelUse) -> DataFrame:
-    """The rows whose key comes again, with their `_fate`: rejected, kept, or identical to the one kept."""
+    """The rows whose key comes again, with a new `_fate`: rejected, identical, or the old one if kept."""
     compared = [_raw(c) for c in contract.used if label == "required" or c.role != "label"]
     row_hash = F.xxhash64(*compared, F.array(*[value.isNull() for value in compared]))
     rows = valid.join(keys.drop("count"), list(contract.key), "left_semi").withColumn("_hash", row_hash)
@@ -255,12 +258,11 @@ def _repeated(valid: DataFrame, keys: DataFrame, contract: Contract, *, label: L
     copy = F.row_number().over(same_key.orderBy(F.size("_warnings")))
     rows = rows.withColumns({"_differs": differs, "_copy": copy})
     problem = F.array(_described("duplicate_key", None, contract.key)).cast(PROBLEMS)
-    fate = F.when(F.col("_differs"), "rejected").when(F.col("_copy") == 1, "kept").otherwise("identical")
-    return rows.select(
-        *[quoted(name) for name in valid.columns if name != "_errors"],
-        F.when(F.col("_differs"), problem).otherwise(F.col("_errors")).alias("_errors"),
-        fate.alias("_fate"),
+    fate = (
+        F.when(F.col("_differs"), "rejected").when(F.col("_copy") > 1, "identical").otherwise(F.col("_fate"))
     )
+    errors = F.when(F.col("_differs"), problem).otherwise(F.col("_errors"))
+    return rows.withColumns({"_errors": errors, "_fate": fate}).drop("_differs", "_copy", "_hash")
 
 
 def _told(column: Column) -> SparkColumn:
@@ -275,7 +277,7 @@ def _counts(
     label = _raw(contract.label) if contract.label else F.lit(None).cast("boolean")
     tally = valid.agg(
         F.count("*").alias("valid"),
-        F.count_if(F.size("_warnings") > 0).alias("degraded"),
+        F.count_if(F.col("_fate") == "degraded").alias("degraded"),
         F.count_if(label).alias("churners"),
         F.count_if(~label).alias("stayers"),
     ).collect()[0]
