@@ -35,5 +35,5 @@ if [[ "$1" == "--dry-run" ]]; then
   exit 0
 fi
 # Java announces a module that Spark asks for, xgboost its ranks; nobody can act on that.
-noise='^WARNING: Using incubator modules|^\[[0-9:]+\] Task [0-9]+ got rank|^[A-Za-z]* *log level to|To adjust logging level'
+noise='^WARNING: Using incubator modules|^\[[0-9:]+\] Task [0-9]+ got rank|log level to|To adjust logging level'
 exec "$SPARK_HOME/bin/spark-submit" "$@" 2> >(grep --line-buffered -vE "$noise" >&2)

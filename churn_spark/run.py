@@ -58,6 +58,7 @@ class Run:
         self.run_id = f"{self.started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         self._clock = time.monotonic()
         self._spark: SparkSession | None = None
+        self._owns_session = False
         base = tempfile.mkdtemp(prefix="churn_spark-") if dry else storage.join(config.folder, "_runs")
         self.folder = storage.join(base, self.run_id)
         self.steps: list[dict[str, Any]] = []
@@ -92,6 +93,7 @@ class Run:
         """The session, started when first needed."""
         if self._spark is None:
             settings = self.config.spark
+            self._owns_session = SparkSession.getActiveSession() is None
             with self.step("spark"):
                 self._spark = get_session(settings.app_name, conf=settings.conf)
         return self._spark
@@ -116,7 +118,10 @@ class Run:
         log.info("step=%s %s seconds=%.1f", name, " ".join(f"{k}={v}" for k, v in facts.items()), seconds)
 
     def finish(self, problem: BaseException | None = None) -> int:
-        """Write `run.json` (and `error.txt`), remove the scratch folder; return the exit code."""
+        """Write `run.json` (and `error.txt`), remove the scratch folder, stop a session that this run started.
+
+        Returns the exit code.
+        """
         code = 0 if problem is None else exit_code(problem)
         finished = dt.datetime.now(dt.UTC)
         self.record |= {
@@ -132,13 +137,18 @@ class Run:
         self.record["seconds"]["total"] = round(time.monotonic() - self._clock, 2)
         if self.dry:
             shutil.rmtree(storage.local(self.folder).parent, ignore_errors=True)
-            return code
+        else:
+            self._leave_record(problem)
+        if self._spark is not None and self._owns_session:
+            self._spark.stop()
+        return code
+
+    def _leave_record(self, problem: BaseException | None) -> None:
         storage.remove(self.work)
         storage.write_json(storage.join(self.folder, "run.json"), self.record)
         if problem is not None:
             text = "".join(traceback.format_exception(problem))
             storage.write_text(storage.join(self.folder, "error.txt"), text)
-        return code
 
 
 def exit_code(problem: BaseException) -> int:

@@ -418,4 +418,6 @@ def _embed_summaries(keys: list[str], items: list[str], text: Text) -> pa.Record
             "chunks": pa.array(embedded.n_chunks, pa.int32()),
         }
     )
-    return batch.filter(pa.array(~np.isnan(embedded.vectors[:, 0])))  # what failed is asked for again next time
+    return batch.filter(
+        pa.array(~np.isnan(embedded.vectors[:, 0]))
+    )  # what failed is asked for again next time

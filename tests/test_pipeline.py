@@ -40,7 +40,9 @@ def output(spark, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder after one training and one scoring run."""
     folder = tmp_path_factory.mktemp("out") / "tables"
     assert main(["train", "-q", "--raw", str(raw), "--output", str(folder), *FAST]) == 0
-    assert main(["score", "-q", "--raw", str(raw), "--output", str(folder), "--score-date", "2026-01-31"]) == 0
+    assert (
+        main(["score", "-q", "--raw", str(raw), "--output", str(folder), "--score-date", "2026-01-31"]) == 0
+    )
     return folder
 
 
@@ -56,7 +58,8 @@ def test_train_writes_a_whole_model_package(output: Path) -> None:
 def test_rows_in_are_valid_rejected_or_duplicates(output: Path, raw: Path) -> None:
     with raw.open(newline="") as file:
         lines = sum(1 for _ in csv.reader(file)) - 1
-    trained = next(r for p in (output / "_runs").glob("*/run.json") if (r := json.loads(p.read_text()))["job"] == "train")
+    records = [json.loads(p.read_text()) for p in (output / "_runs").glob("*/run.json")]
+    trained = next(r for r in records if r["job"] == "train")
     rows = trained["rows"]
     assert rows["in"] == lines == rows["valid"] + rows["rejected"] + rows["duplicates"]
     rejects = table(output, "churn_rejects")
@@ -76,7 +79,9 @@ def test_churn_metrics_hold_the_headline_numbers_with_intervals(output: Path) ->
 def test_churn_scores_have_one_row_per_usable_customer(output: Path, raw: Path) -> None:
     scores = table(output, "churn_scores")
     record = run_record(output)
-    assert len(scores) == scores["customer_id"].nunique() == record["rows"]["scored"] == record["rows"]["valid"]  # type: ignore[index]
+    assert (
+        len(scores) == scores["customer_id"].nunique() == record["rows"]["scored"] == record["rows"]["valid"]
+    )  # type: ignore[index]
     assert scores["churn_probability"].between(0, 1).all()
     assert (scores["churn_prediction"] == (scores["churn_probability"] >= scores["threshold"])).all()
     assert sorted(scores["risk_rank"]) == list(range(1, len(scores) + 1))
@@ -117,7 +122,9 @@ def test_a_second_train_computes_no_text_and_gives_the_same_model(output: Path, 
 
 def test_a_second_score_of_a_date_gives_the_same_rows(output: Path, raw: Path) -> None:
     before = table(output, "churn_scores")
-    assert main(["score", "-q", "--raw", str(raw), "--output", str(output), "--score-date", "2026-01-31"]) == 0
+    assert (
+        main(["score", "-q", "--raw", str(raw), "--output", str(output), "--score-date", "2026-01-31"]) == 0
+    )
     after = table(output, "churn_scores")
     lineage = ["run_id", "scored_at"]
     pd.testing.assert_frame_equal(before.drop(columns=lineage), after.drop(columns=lineage))
@@ -147,7 +154,13 @@ def tree(folder: Path) -> dict[str, str]:
     ],
 )
 def test_train_that_cannot_work_says_why_and_publishes_nothing(
-    output: Path, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str, code: int, words: str
+    output: Path,
+    raw: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    case: str,
+    code: int,
+    words: str,
 ) -> None:
     frame = pd.read_csv(raw, dtype=str, keep_default_na=False)
     frame = frame[frame["churn"].isin(["0", "1"]) & ~frame["customer_id"].duplicated(keep=False)]
