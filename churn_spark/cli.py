@@ -146,6 +146,14 @@ def _rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     return 0
 
 
+def _explain(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    config = _config(options)
+    from churn_spark import pipeline
+
+    _say(pipeline.explain(config, options.customer))
+    return 0
+
+
 def _doctor(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from churn_spark.doctor import checks
 
@@ -208,6 +216,9 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("what", choices=["show", "schema"])
     _add_common(config)
     _add_common(_add(commands, "rollback", "make the previous champion champion again", _rollback))
+    explain = _add(commands, "explain", "one customer's score, reasons and summary", _explain)
+    explain.add_argument("--customer", required=True, metavar="ID")
+    _add_common(explain)
     _add_logging(_add(commands, "doctor", "check Java, packages, model files, memory and disk", _doctor))
     sample = _add(commands, "sample", "generate a sample customer table", _sample)
     sample.add_argument("--rows", type=_positive, default=5000)

@@ -38,7 +38,7 @@ from churn_spark.scoring import (
 from churn_spark.session import get_session
 from churn_spark.sources import read_raw
 from churn_spark.splits import resolve_mode, with_split
-from churn_spark.tables import small_table
+from churn_spark.tables import Tables, small_table
 from churn_spark.text import Cache, TextCounts, price_texts, vector_dimension, with_texts
 from churn_spark.training import fit_booster, fit_spec, num_workers, with_features
 from churn_spark.validation import Counts, check_gates, split_valid
@@ -431,6 +431,7 @@ def score(run: Run, *, score_date: dt.date, model_name: str = "champion") -> Non
                 run.tables.replace(reasons, "churn_reasons", partition=day)
             published = as_published(final, config.contract, rows=rows)
             facts["table"] = run.tables.replace(published, "churn_scores", partition=day)
+            run.tables.define_latest(run.spark, "churn_scores", partition="score_date")
 
 
 def load_model(run: Run, name: str) -> ChurnModel:
@@ -488,6 +489,36 @@ def _verify(scored: DataFrame, key: str) -> int:
             fix="see error.txt; this should not happen, please report it",
         )
     return int(rows)
+
+
+# -- one customer ---------------------------------------------------------------------------------------
+
+
+def explain(config: Config, customer: str) -> list[str]:
+    """One customer's newest score, summary and every reason, in words. Raises InputError for an unknown one."""
+    spark = get_session(config.spark.app_name, conf=config.spark.conf)
+    tables = Tables(config.output, "", "")
+    scores, reasons = tables.read(spark, "churn_scores"), tables.read(spark, "churn_reasons")
+    mine = (
+        None
+        if scores is None
+        else scores.where(F.col("customer_id") == customer).orderBy(F.desc("score_date")).first()
+    )
+    if mine is None:
+        raise InputError(
+            "this customer has no score",
+            where=tables.location("churn_scores"),
+            fix="check the id and --output",
+        )
+    lines = [
+        f"{mine.score_date}  probability {mine.churn_probability:.3f}  {mine.risk_band}  rank {mine.risk_rank}  "
+        f"expected value {mine.expected_value:.2f}  {mine.score_status}",
+        f"note ({mine.text_status}): {mine.ticket_summary or '-'}",
+    ]
+    if reasons is not None:
+        told = reasons.where((F.col("customer_id") == customer) & (F.col("score_date") == mine.score_date))
+        lines += [f"{r.effect:+7.3f}  {r.text}" for r in told.orderBy("rank").collect()]
+    return lines
 
 
 # -- the sample -----------------------------------------------------------------------------------------

@@ -69,6 +69,17 @@ class Tables:
         storage.remove(aside)
         return self.location(table)
 
+    def define_latest(self, spark: SparkSession, table: str, *, partition: str) -> None:
+        """Define `<table>_latest`, the rows of the newest partition: a view in a catalog, else a SQL file."""
+        location = self.location(table)
+        source = location if self.in_catalog else f"parquet.`{location}`"
+        query = f"SELECT * FROM {source} WHERE {partition} = (SELECT max({partition}) FROM {source})"
+        if self.in_catalog:
+            spark.sql(f"CREATE OR REPLACE VIEW {location}_latest AS {query}")
+        else:
+            text = f"CREATE OR REPLACE TEMPORARY VIEW {table}_latest AS\n{query}\n"
+            storage.write_text(f"{location}_latest.sql", text)
+
     def read(self, spark: SparkSession, table: str) -> DataFrame | None:
         """The published table, or None where there is none yet."""
         if self.in_catalog:

@@ -33,3 +33,30 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     )
     yield session
     session.stop()
+
+
+ROWS = 900
+FAST = ["--set", "training.n_estimators=40", "--set", "training.max_depth=3"]
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small generated customer table as CSV."""
+    from churn_spark.sample import write_csv
+
+    path = tmp_path_factory.mktemp("raw") / "customers.csv"
+    write_csv(path, ROWS, seed=11)
+    return path
+
+
+@pytest.fixture(scope="session")
+def output(spark: object, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder after one training and two scoring runs."""
+    from churn_spark.cli import main
+
+    folder = tmp_path_factory.mktemp("out") / "tables"
+    place = ["-q", "--raw", str(raw), "--output", str(folder)]
+    assert main(["train", *place, *FAST]) == 0
+    for day in ("2026-01-30", "2026-01-31"):
+        assert main(["score", *place, "--score-date", day]) == 0
+    return folder

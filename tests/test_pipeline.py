@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import FAST, ROWS
 from sklearn.metrics import roc_auc_score
 
 from churn_spark import ChurnModel
 from churn_spark.cli import main
 from churn_spark.sample import write_csv
-
-ROWS = 900
-FAST = ["--set", "training.n_estimators=40", "--set", "training.max_depth=3"]
 
 
 def run_record(output: Path) -> dict[str, object]:
@@ -25,25 +23,10 @@ def run_record(output: Path) -> dict[str, object]:
 
 
 def table(output: Path, name: str) -> pd.DataFrame:
-    return pd.read_parquet(output / name)
-
-
-@pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("raw") / "customers.csv"
-    write_csv(path, ROWS, seed=11)
-    return path
-
-
-@pytest.fixture(scope="module")
-def output(spark, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An output folder after one training and one scoring run."""
-    folder = tmp_path_factory.mktemp("out") / "tables"
-    assert main(["train", "-q", "--raw", str(raw), "--output", str(folder), *FAST]) == 0
-    assert (
-        main(["score", "-q", "--raw", str(raw), "--output", str(folder), "--score-date", "2026-01-31"]) == 0
-    )
-    return folder
+    rows = pd.read_parquet(output / name)
+    if "score_date" in rows:
+        rows = rows[rows["score_date"].astype(str) == "2026-01-31"].reset_index(drop=True)
+    return rows
 
 
 def test_train_writes_a_whole_model_package(output: Path) -> None:
@@ -216,3 +199,21 @@ def test_the_model_learns_what_the_sample_hides(spark, output: Path, raw: Path, 
     reached = roc_auc_score(label, held["churn_probability"])
     assert len(held) > 100
     assert attainable - 0.15 < reached < attainable + 0.03
+
+
+def test_explain_tells_one_customers_score_and_reasons(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    customer = table(output, "churn_scores")["customer_id"].iloc[0]
+    assert main(["explain", "--customer", customer, "--output", str(output)]) == 0
+    out = capsys.readouterr().out
+    assert "probability" in out
+    assert "Where every customer starts" in out
+    assert main(["explain", "--customer", "'; DROP TABLE x;--", "--output", str(output)]) == 20
+
+
+def test_churn_scores_latest_is_the_newest_date(spark, output: Path) -> None:
+    spark.sql((output / "churn_scores_latest.sql").read_text())
+    latest = spark.table("churn_scores_latest")
+    assert [str(r[0]) for r in latest.select("score_date").distinct().collect()] == ["2026-01-31"]
+    assert latest.count() == len(table(output, "churn_scores"))
