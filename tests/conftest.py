@@ -1,4 +1,6 @@
-"""One Spark session for all tests; those using it are marked `spark`, so that `-m "not spark"` is quick."""
+"""One Spark session for all tests. Those using it are marked `spark`, those with real models, servers, pictures or
+subprocesses `slow`: `-m "not spark and not slow"` is the inner loop, a few seconds.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+SLOW = {"test_embedders", "test_remote", "test_summarizers", "test_project", "test_notebooks", "test_report",
+        "test_figures", "test_verdict", "test_sample", "test_metrics"}  # fmt: skip
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if item.path.stem in SLOW:
+            item.add_marker(pytest.mark.slow)
         if "spark" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.spark)
 

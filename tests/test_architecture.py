@@ -64,6 +64,7 @@ def test_only_the_console_ends_the_process() -> None:
     assert calls == ["cli.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["model", "notes", "report"])
 def test_kernel_works_with_spark_blocked(module: str) -> None:
     code = f"import sys; sys.modules['pyspark'] = None; import churn_spark.{module}; print('ok')"

@@ -113,7 +113,7 @@ def test_a_second_score_of_a_date_gives_the_same_rows(output: Path, raw: Path) -
     pd.testing.assert_frame_equal(before.drop(columns=lineage), after.drop(columns=lineage))
 
 
-def test_dry_run_writes_nothing(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_writes_nothing(spark, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "never"
     assert main(["train", "-q", "--dry-run", "--raw", str(raw), "--output", str(folder)]) == 0
     assert "estimated_tokens" in capsys.readouterr().out

@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import duckdb
 import pandas as pd
 import pytest
 
@@ -21,12 +20,15 @@ def statements(name: str, output: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def duck(output: Path) -> duckdb.DuckDBPyConnection:
+def duck(output: Path):
+    import duckdb
+
     connection = duckdb.connect()
     for statement in statements("00_views_duckdb.sql", output):
         connection.execute(statement)
     connection.execute(f"CREATE VIEW churn_outcomes AS {OUTCOMES}")
-    return connection
+    yield connection
+    connection.close()
 
 
 @pytest.fixture(scope="module")
