@@ -65,8 +65,8 @@ def get_session(app_name: str = "churn_spark", *, conf: Mapping[str, str] | None
     if is_local:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     defaults = {**STARTUP, **(LOCAL if is_local else {})}
-    if "SPARK_CONF_DIR" in os.environ:
-        del defaults["spark.log.level"]  # its log4j2.properties decides
+    if (Path(os.environ.get("SPARK_CONF_DIR", "")) / "log4j2.properties").is_file():
+        del defaults["spark.log.level"]
     for key, value in {**{k: v for k, v in defaults.items() if k not in submitted}, **REQUIRED}.items():
         builder = builder.config(key, value)
     for key, value in (conf or {}).items():
