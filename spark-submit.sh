@@ -24,10 +24,12 @@ case "${1:-}" in
 esac
 [[ -e "$venv/.ready" || -e "$venv/.ready[dev]" ]] || install ""
 
-export PYSPARK_PYTHON="${PYSPARK_PYTHON:-$venv/bin/python}"
 export PYSPARK_DRIVER_PYTHON="${PYSPARK_DRIVER_PYTHON:-$venv/bin/python}"
 export SPARK_HOME="${SPARK_HOME:-$("$venv/bin/python" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')}"
-export SPARK_CONF_DIR="${SPARK_CONF_DIR:-$here/conf}"
+if [[ " $* " != *" --master "* || " $* " == *" --master local"* ]]; then  # a cluster keeps its own
+  export SPARK_CONF_DIR="${SPARK_CONF_DIR:-$here/conf}"
+  export PYSPARK_PYTHON="${PYSPARK_PYTHON:-$venv/bin/python}"
+fi
 
 if [[ "$1" == "--dry-run" ]]; then
   shift

@@ -6,9 +6,11 @@ import argparse
 import datetime as dt
 import json
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from churn_spark import __version__
@@ -28,6 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(problem.lines(), problem.exit_code)
     except SystemExit as end:  # argparse's --help and --version
         return int(end.code or 0)
+    except OSError as problem:
+        where = f"where: {problem.filename}" if problem.filename else "where: disk or network"
+        return _fail(
+            [f"error: {type(problem).__name__}: {problem.strerror}", where, "next: check the path"], 23
+        )
     except KeyboardInterrupt:
         return _fail(["error: interrupted", "next: run the same command again; finished work is kept"], 1)
 
@@ -96,16 +103,21 @@ def _shown(value: Any) -> str:
 
 
 def _next(run: Any) -> str:
-    output = run.config.output
+    """The next command to type, with the same options."""
+    options = shlex.join(a for a in run.record["argv"][1:] if a != "--dry-run")
     if run.dry:
-        return f"churn-spark {run.job}, without --dry-run"
+        return f"the same without --dry-run: {_command(run.job)} {options}".rstrip()
     if run.job == "score":
-        return (
-            f"query the table, e.g. SELECT * FROM parquet.`{output}/churn_scores` ORDER BY risk_rank LIMIT 20"
-        )
+        return f"the call list and other queries are in conf/sql; the table is {run.tables.location('churn_scores')}"
     if run.job == "train":
-        return f"open the report, then: churn-spark score --raw {run.config.raw} --output {output}"
-    return f"churn-spark train --raw {run.config.raw} --output {output}"
+        return f"open the report, then: {_command('score')} {options}".rstrip()
+    return f"{_command('train')} {options}".rstrip()
+
+
+def _command(job: str) -> str:
+    """How a job was and will be started: by spark-submit, or by the console script."""
+    started = Path(sys.argv[0])
+    return f"./spark-submit.sh jobs/{job}.py" if started.parent.name == "jobs" else f"churn-spark {job}"
 
 
 # -- other commands -------------------------------------------------------------------------------------
@@ -124,8 +136,9 @@ def _config_command(options: argparse.Namespace, arguments: Sequence[str]) -> in
 
 
 def _at(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree[part]
+    while key:
+        part = key if key in tree else key.partition(".")[0]
+        tree, key = tree[part], key.removeprefix(part).removeprefix(".")
     return tree
 
 
@@ -268,10 +281,9 @@ def _dashes(argument: str) -> str:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number, at least 1")
+    return int(text)
 
 
 def _date(text: str) -> dt.date:

@@ -132,8 +132,6 @@ class Training(_Section):
     monotone: dict[str, Literal[-1, 0, 1]] = {}
     seed: int = 42
     save_format: Literal["json", "pickle", "both"] = "json"
-    attempts: Positive = 2
-    timeout_seconds: Positive = 3600
 
 
 class Leakage(_Section):
@@ -152,13 +150,11 @@ class Decision(_Section):
 
 
 class Promotion(_Section):
-    metric: Literal["roc_auc", "pr_auc"] = "roc_auc"
     min_first: Share = 0.55
 
 
 class Scoring(_Section):
     reasons: Annotated[int, Field(ge=0, le=3)] = 3
-    max_mean_shift: Share = 0.25
     templates: dict[str, str] = {}
 
 
@@ -213,9 +209,11 @@ class Config(_Section):
             if not least <= roles.count(role) <= 1:  # type: ignore[arg-type]
                 names = [c.name for c in self.columns.values() if c.role == role]
                 raise ValueError(f"columns: exactly one column has role {role}, found {names or 'none'}")
-        taken = [n for n in self.columns if n.lower() in RESERVED]
+        inner = ("split", "margin", "features", "is_validation")
+        taken = [n for n in self.columns if n.lower() in (*RESERVED, *inner) or "." in n]
+        taken += [n for n, c in self.columns.items() if n == "label" and c.role != "label"]
         if taken:
-            raise ValueError(f"columns: {taken} are reserved names")
+            raise ValueError(f"columns: {taken} are reserved names or hold a dot; rename them with `from:`")
         sources = [c.raw_name.lower() for c in self.columns.values()]
         twice = sorted({s for s in sources if sources.count(s) > 1})
         if twice:
@@ -245,7 +243,7 @@ class Config(_Section):
     def folder(self) -> str:
         """Where run folders and the text cache go: the output folder, or `models`' parent for a catalog."""
         if is_table_name(self.output):
-            return str(Path(self.models_path).parent)
+            return self.models_path.rstrip("/").rpartition("/")[0]
         return self.output.rstrip("/")
 
     def fingerprint(self) -> str:
@@ -375,7 +373,14 @@ def _setting(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError("expected a.b=value", where=f"--set {key}")
-    return _nested(key.strip().split("."), _typed(value, f"--set {key}"))
+    return _nested(_key_path(key.strip()), _typed(value, f"--set {key}"))
+
+
+def _key_path(key: str) -> list[str]:
+    """A dotted key's parts; what stands below spark.conf is one name, dots and all."""
+    if key.startswith("spark.conf."):
+        return ["spark", "conf", key.removeprefix("spark.conf.")]
+    return key.split(".")
 
 
 def _typed(text: str, name: str) -> Any:
@@ -420,7 +425,7 @@ def _merge(
 
 # -- refusals -------------------------------------------------------------------------------------------
 
-_SECRET_KEYS = re.compile(r"(^|_)(api_?key|token|password|passwd|secret)$", re.I)
+_SECRET_KEYS = re.compile(r"secret|passw(or)?d|token$|(api|access|account)[._-]?key(?!_env)", re.I)
 _SECRET_VALUES = re.compile(
     r"(sk-[A-Za-z0-9_-]{12,}|dapi[0-9a-f]{16,}|ghp_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{12,}"
     r"|eyJ[A-Za-z0-9_-]{20,}|://[^/\s:]+:[^/\s@]+@)"
@@ -432,7 +437,10 @@ def _refuse_secrets(tree: Any, name: str, path: str = "") -> None:
         here = f"{path}.{key}" if path else str(key)
         if isinstance(value, Mapping):
             _refuse_secrets(value, name, here)
-        elif isinstance(value, str) and (_SECRET_KEYS.search(str(key)) or _SECRET_VALUES.search(value)):
+            continue
+        texts = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
+        named = not here.startswith("columns.") and _SECRET_KEYS.search(here)
+        if any(named or _SECRET_VALUES.search(text) for text in texts):
             raise ConfigError(
                 f"{here} looks like a secret, and settings are logged",
                 where=name,

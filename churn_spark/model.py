@@ -216,7 +216,7 @@ class ChurnModel:
         is missing or changed.
         """
         folder = Path(path)
-        if not (folder / "manifest.json").is_file():
+        if not (folder / "manifest.json").is_file() and not folder.name.startswith("m-"):
             folder = folder / champion_id(folder)
         manifest = _read_manifest(folder)
         for name, expected in manifest["sha256"].items():

@@ -9,7 +9,7 @@ import pickle
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pyspark.sql import DataFrame
@@ -20,7 +20,7 @@ from churn_spark.calibration import IDENTITY
 from churn_spark.columns import Contract
 from churn_spark.config import Config
 from churn_spark.decisions import Policy
-from churn_spark.errors import GateError, InputError, ResourceError
+from churn_spark.errors import ChurnError, GateError, InputError, ResourceError
 from churn_spark.features import FeatureSpec
 from churn_spark.files import reading
 from churn_spark.model import ChurnModel
@@ -41,12 +41,9 @@ from churn_spark.splits import resolve_mode, with_split
 from churn_spark.tables import Tables, small_table
 from churn_spark.text import Cache, TextCounts, price_texts, vector_dimension, with_texts
 from churn_spark.training import fit_booster, fit_spec, num_workers, with_features
-from churn_spark.validation import Counts, check_gates, split_valid
+from churn_spark.validation import Counts, LabelUse, check_gates, split_valid
 
 log = logging.getLogger(__name__)
-
-LabelUse = Literal["required", "ignored"]
-
 
 # -- prepare --------------------------------------------------------------------------------------------
 
@@ -177,7 +174,14 @@ def train(run: Run) -> None:
             facts |= {"model": run.record["model_id"], "report": f"{folder}/report.html"}
         with run.step("promote") as facts:
             facts |= {"promoted": verdict.promoted, "why": verdict.why}
-            _promote(run, verdict)
+            _refuse_unless_promoted(run, verdict)
+            _publish_measurements(
+                run, replace(result, model=replace(result.model, model_id=run.record["model_id"]))
+            )
+            promotion.set_champion(
+                config.models_path, run.record["model_id"], run_id=run.run_id, at=run.started_at
+            )
+            facts |= {"tables": f"{run.tables.location('churn_metrics')}, churn_curves"}
 
 
 HEADLINES = ("roc_auc", "pr_auc", "log_loss", "brier", "precision", "recall", "f1", "lift_10", "profit")
@@ -291,20 +295,42 @@ def _publish_model(
     result = replace(result, model=model)
     folder = storage.join(config.models_path, model.model_id)
     run.record["model_id"] = model.model_id
-    if not storage.exists(folder):
+    if not _is_complete(folder, config.training.save_format):
         with tempfile.TemporaryDirectory() as scratch:
             place = Path(scratch) / model.model_id
             place.mkdir()
             _write_package(place, run, result, prepared, findings, workers, verdict)
-            storage.put(str(place), folder)
-    _publish_measurements(run, result)
+            arriving = storage.join(config.models_path, f".{model.model_id}-{run.run_id}")
+            storage.put(str(place), arriving)
+            storage.remove(folder)
+            storage.move(arriving, folder)
     return folder
+
+
+def _is_complete(folder: str, save_format: str) -> bool:
+    """Whether a sound package of this content is there already, with the files asked for."""
+    if not storage.is_local(folder):
+        return False
+    try:
+        ChurnModel.load(storage.local(folder))
+    except ChurnError:
+        return False
+    return save_format == "json" or storage.exists(storage.join(folder, "model.pkl"))
 
 
 def model_id(model: ChurnModel) -> str:
     """A name made of what was learnt: the same data and settings give the same id."""
     digest = hashlib.sha256(model.booster.save_raw("json"))
-    for part in (model.spec, model.calibrator, model.policy, model.text):
+    text = {**model.text.model_dump(), "cache": None, "chunk_tokens": None}
+    learnt = ("customer_value_column", "label_basis", "templates")
+    for part in (
+        model.spec,
+        model.calibrator,
+        model.policy,
+        model.contract,
+        text,
+        *map(model.manifest.get, learnt),
+    ):
         digest.update(repr(part).encode())
     return f"m-{digest.hexdigest()[:16]}"
 
@@ -373,16 +399,13 @@ def _publish_measurements(run: Run, result: evaluation.Evaluation) -> None:
         run.tables.append(small_table(run.spark, rows, fields), name)
 
 
-def _promote(run: Run, verdict: promotion.Verdict) -> None:
-    """Make the new model champion, or end the run where a gate says no."""
-    models, model_id = run.config.models_path, str(run.record["model_id"])
+def _refuse_unless_promoted(run: Run, verdict: promotion.Verdict) -> None:
+    """End the run where a gate says no: only the package stays, for its report."""
     run.record["promotion"] = asdict(verdict)
-    if verdict.promoted:
-        promotion.set_champion(models, model_id, run_id=run.run_id, at=run.started_at)
-    else:
+    if not verdict.promoted:
         raise GateError(
             f"the new model was not promoted: {verdict.why}",
-            where=storage.join(models, model_id),
+            where=storage.join(run.config.models_path, str(run.record["model_id"])),
             fix="read its report.html; the champion stays",
         )
 
@@ -437,7 +460,14 @@ def score(run: Run, *, score_date: dt.date, model_name: str = "champion") -> Non
 def load_model(run: Run, name: str) -> ChurnModel:
     """Load the champion or a model by id."""
     models = run.config.models_path
-    folder = models if name in ("champion",) else storage.join(models, name)
+    known = [n for n in storage.names(models) if n.startswith("m-")] if storage.is_local(models) else [name]
+    if name != "champion" and name not in known:
+        raise InputError(
+            "there is no such model",
+            where=f"--model {name}",
+            fix=f"use champion, or one of: {', '.join(known) or 'none yet, train first'}",
+        )
+    folder = models if name == "champion" else storage.join(models, name)
     if storage.is_local(models):
         return ChurnModel.load(storage.local(folder))
     run.spark  # noqa: B018 - the file system is reached through the session

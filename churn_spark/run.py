@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -138,7 +139,10 @@ class Run:
         if self.dry:
             shutil.rmtree(storage.local(self.folder).parent, ignore_errors=True)
         else:
-            self._leave_record(problem)
+            try:
+                self._leave_record(problem)
+            except OSError as failed:
+                log.warning("the run record could not be written: %s", type(failed).__name__)
         if self._spark is not None and self._owns_session:
             self._spark.stop()
         return code
@@ -173,38 +177,52 @@ def lock(folder: str, job: str, run_id: str) -> Iterator[None]:
         _create(place, mine)
     except FileExistsError:
         holder = _holder(place)
-        if holder and not _is_stale(holder):
+        stale = place.with_name(f"{place.name}.{run_id}")
+        if not _is_stale(holder) or not _moved(place, stale):
             raise LockedError(
                 f"run {holder.get('run_id')} holds the {job} lock",
                 where=path,
                 fix="wait for it to end; if it is gone for certain, delete the file",
             ) from None
-        place.unlink(missing_ok=True)
+        stale.unlink()
         _create(place, mine)
     try:
         yield
     finally:
-        if (_holder(place) or {}).get("run_id") == run_id:
+        if _holder(place).get("run_id") == run_id:
             place.unlink(missing_ok=True)
 
 
-def _create(place: Any, content: Mapping[str, Any]) -> None:
-    with place.open("x", encoding="utf-8") as file:
-        json.dump(content, file)
-
-
-def _holder(place: Any) -> dict[str, Any] | None:
+def _create(place: Path, content: Mapping[str, Any]) -> None:
+    """Make the lock with its content in one step, so that nobody reads half of it."""
+    written = place.with_name(f".{place.name}.{content['run_id']}")
+    written.write_text(json.dumps(content), encoding="utf-8")
     try:
-        return json.loads(place.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-    except (OSError, ValueError):
-        return None
+        os.link(written, place)
+    finally:
+        written.unlink()
+
+
+def _moved(place: Path, aside: Path) -> bool:
+    """Take a stale lock away; only one of several runs that try succeeds."""
+    try:
+        place.rename(aside)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _holder(place: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(place.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _is_stale(holder: Mapping[str, Any]) -> bool:
-    if time.time() - float(holder.get("time", 0)) > STALE_HOURS * 3600:
-        return True
+    """Here the process decides; for a lock of another machine, or one that cannot be read, its age."""
     if holder.get("host") != socket.gethostname():
-        return False
+        return time.time() - float(holder.get("time", 0)) > STALE_HOURS * 3600
     try:
         os.kill(int(holder["pid"]), 0)
     except ProcessLookupError:

@@ -16,7 +16,7 @@ from pyspark.sql import types as T
 
 from churn_spark import storage
 from churn_spark.config import is_table_name
-from churn_spark.errors import InputError
+from churn_spark.errors import InputError, ResourceError
 from churn_spark.schemas import Field
 
 
@@ -61,11 +61,19 @@ class Tables:
             return self._replace_in_catalog(df, table, partition)
         staged = self._stage(df, table)
         target = storage.join(self.location(table), partition)
-        aside = storage.join(self.work, "replaced", table, partition)
+        aside = storage.join(self.location(table), f"_replaced-{partition}")
+        if storage.exists(aside) and not storage.exists(target):
+            storage.move(aside, target)  # a run that was killed between its two renames left this
         storage.remove(aside)
-        if storage.exists(target):
+        replaced = storage.exists(target)
+        if replaced:
             storage.move(target, aside)
-        storage.move(staged, target)
+        try:
+            storage.move(staged, target)
+        except BaseException:
+            if replaced:
+                storage.move(aside, target)
+            raise
         storage.remove(aside)
         return self.location(table)
 
@@ -128,6 +136,12 @@ def commit_files(staged: str, table_folder: str, *, tag: str) -> int:
     for old in [n for n in storage.names(table_folder) if n.startswith(f"{tag}-")]:
         storage.remove(storage.join(table_folder, old))
     files = [n for n in storage.names(staged) if n.endswith(".parquet")]
+    if not files:
+        raise ResourceError(
+            "what Spark wrote is not to be seen from the driver",
+            where=staged,
+            fix="give `output` with its scheme (hdfs://, s3://, ...), on storage that driver and workers share",
+        )
     for number, name in enumerate(files):
         storage.move(storage.join(staged, name), storage.join(table_folder, f"{tag}-{number:05d}.parquet"))
     storage.remove(staged)

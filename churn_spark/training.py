@@ -154,7 +154,7 @@ def fit_booster(df: DataFrame, spec: FeatureSpec, *, key: Sequence[str], trainin
 
     `df` has the key columns, `features`, `label` (double) and `is_validation` (boolean), materialised: the
     fit reads it twice. The same rows and worker count give the same trees, since rows are placed by hash of
-    the key and sorted. Raises ResourceError when a worker is lost or stalls more often than allowed.
+    the key and sorted.
     """
     workers = num_workers(df.sparkSession, training)
     placed = df.repartition(workers, *key).sortWithinPartitions(*key)

@@ -113,6 +113,23 @@ def test_load_config_refuses_hostile_or_broken_yaml(
     assert not (tmp_path / "hacked").exists()
 
 
+def test_settings_below_spark_conf_keep_their_dots(capsys: pytest.CaptureFixture[str]) -> None:
+    from churn_spark.cli import main
+
+    setting = "spark.conf.spark.sql.shuffle.partitions=8"
+    assert load_config(settings=[setting]).spark.conf == {"spark.sql.shuffle.partitions": "8"}
+    assert main(["config", "show", "--set", setting]) == 0
+    assert "spark.conf.spark.sql.shuffle.partitions: 8" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="secret"):
+        load_config(settings=["spark.conf.spark.hadoop.fs.s3a.secret.key=abc"])
+
+
+def test_columns_may_be_called_after_secrets_but_not_after_our_own_names() -> None:
+    assert load_config(settings=["columns.password_resets.role=numeric"]).columns["password_resets"]
+    with pytest.raises(ConfigError, match="reserved"):
+        load_config(settings=["columns.split.role=numeric"])
+
+
 @pytest.mark.parametrize("key", ["text.summarizer.remote.api_key", "text.embedder.remote.base_url"])
 def test_load_config_refuses_secrets_without_repeating_them(key: str) -> None:
     secret = "https://user:hunter2222@host/v1" if key.endswith("url") else "sk-abcdefghijklmnop"

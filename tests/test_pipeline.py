@@ -201,6 +201,23 @@ def test_the_model_learns_what_the_sample_hides(spark, output: Path, raw: Path, 
     assert attainable - 0.15 < reached < attainable + 0.03
 
 
+def test_train_repairs_a_damaged_package_of_the_same_content(spark, raw: Path, tmp_path: Path) -> None:
+    arguments = ["train", "-q", "--raw", str(raw), "--output", str(tmp_path / "o"), *FAST, "--limit", "400",
+                 "--set", "columns.ticket_notes=null"]  # fmt: skip
+    assert main(arguments) == 0
+    package = next((tmp_path / "o/models").glob("m-*"))
+    (package / "model.json").write_text("{}")
+    assert main(arguments) == 0
+    assert ChurnModel.load(tmp_path / "o/models").model_id == package.name
+
+
+def test_score_with_an_unknown_model_lists_the_known(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", "-q", "--output", str(output), "--model", "m-nonsense"]) == 20
+    assert "there is no such model" in capsys.readouterr().err
+
+
 def test_explain_tells_one_customers_score_and_reasons(
     output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,7 +48,7 @@ def test_lock_refuses_a_second_holder_and_frees_itself(tmp_path):
     "holder",
     [
         {"run_id": "dead", "pid": 2**22 - 1, "host": socket.gethostname(), "time": 9e9},
-        {"run_id": "old", "pid": os.getpid(), "host": "elsewhere", "time": 0},
+        {"run_id": "old", "pid": 1, "host": "elsewhere", "time": 0},
         None,
     ],
 )
@@ -59,9 +59,15 @@ def test_lock_takes_over_a_stale_one(tmp_path, holder):
         assert json.loads((tmp_path / "_runs/train.lock").read_text())["run_id"] == "r1"
 
 
-def test_lock_of_a_living_holder_elsewhere_stands(tmp_path):
+@pytest.mark.parametrize(
+    "holder",
+    [
+        {"run_id": "theirs", "pid": 1, "host": "elsewhere", "time": 9e9},
+        {"run_id": "slow", "pid": os.getpid(), "host": socket.gethostname(), "time": 0},
+    ],
+)
+def test_lock_of_a_living_holder_stands(tmp_path, holder):
     (tmp_path / "_runs").mkdir()
-    holder = {"run_id": "theirs", "pid": 1, "host": "elsewhere", "time": 9e9}
     (tmp_path / "_runs/score.lock").write_text(json.dumps(holder))
     with pytest.raises(LockedError), lock(str(tmp_path), "score", "r1"):
         pass

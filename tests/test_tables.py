@@ -43,6 +43,31 @@ def test_replace_that_fails_leaves_the_old_rows(spark, tables):
     assert [r.id for r in tables.read(spark, "scores").collect()] == ["a"]
 
 
+def test_replace_that_cannot_move_the_new_rows_in_puts_the_old_back(spark, tables, monkeypatch):
+    tables.replace(rows(spark, ("a", 1)), "scores", partition="day=2026-01-01")
+    move = storage.move
+
+    def failing(source, target):
+        if "staging" in source:
+            raise OSError("disk full")
+        move(source, target)
+
+    monkeypatch.setattr(storage, "move", failing)
+    with pytest.raises(OSError, match="disk full"):
+        tables.replace(rows(spark, ("b", 2)), "scores", partition="day=2026-01-01")
+    monkeypatch.undo()
+    assert [r.id for r in tables.read(spark, "scores").collect()] == ["a"]
+
+
+def test_replace_after_a_kill_between_its_renames_recovers(spark, tables):
+    tables.replace(rows(spark, ("a", 1)), "scores", partition="day=2026-01-01")
+    folder = tables.location("scores")
+    storage.move(f"{folder}/day=2026-01-01", f"{folder}/_replaced-day=2026-01-01")
+    tables.replace(rows(spark, ("b", 2)), "scores", partition="day=2026-01-01")
+    assert [r.id for r in tables.read(spark, "scores").collect()] == ["b"]
+    assert storage.names(folder) == ["day=2026-01-01"]
+
+
 def test_append_again_by_the_same_run_adds_nothing(spark, tables):
     other = Tables(tables.output, tables.work, "r2")
     for writer in (tables, tables, other):
