@@ -17,12 +17,15 @@ arguments = sys.argv[1:]
 codes = [main(["train", "-q", *arguments]), main(["score", "-q", "--score-date", "2026-01-31", *arguments])]
 sys.exit(max(codes))
 """
-CLUSTER = ["--set", 'spark.conf={spark.master: "local-cluster[2,1,1024]"}']
+CLUSTER = [
+    "--set", 'spark.conf.spark.master="local-cluster[2,1,1024]"',
+    "--set", "spark.conf.spark.executor.extraJavaOptions=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+]  # fmt: skip
 
 
 def test_train_and_score_on_executor_processes_equal_local_threads(spark, tmp_path: Path) -> None:
     raw = tmp_path / "raw.csv"
-    write_csv(raw, 500, seed=3)
+    write_csv(raw, 400, seed=3)
     common = ["--raw", str(raw), "--set", "training.num_workers=1", "--set", "training.n_estimators=30"]
     here, there = tmp_path / "threads", tmp_path / "processes"
     command = [sys.executable, "-c", JOBS, *common, *CLUSTER, "--output", str(there)]
