@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SLOW = {"test_embedders", "test_remote", "test_summarizers", "test_project", "test_notebooks", "test_report",
-        "test_figures", "test_verdict", "test_sample", "test_metrics"}  # fmt: skip
+        "test_figures", "test_verdict", "test_sample", "test_metrics", "test_redaction"}  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
