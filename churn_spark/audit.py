@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import roc_auc_score
+
+from churn_spark.facts import Finding
 
 # Names of things that only exist once a customer has left.
 AFTER_THE_EVENT = re.compile(
@@ -18,15 +19,6 @@ AFTER_THE_EVENT = re.compile(
     re.I,
 )
 FOLDS = 5
-
-
-class Finding(NamedTuple):
-    """One thing the audit has to say. `severity` is fail, warn or ok; `column` is empty where none is meant."""
-
-    severity: Literal["fail", "warn", "ok"]
-    name: str
-    message: str
-    column: str = ""
 
 
 def audit_columns(

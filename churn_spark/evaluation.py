@@ -32,7 +32,6 @@ class Evaluation:
     curves: pd.DataFrame
     importance: pd.DataFrame
     rows: dict[str, int]
-    scored: pd.DataFrame
 
     def value(self, metric: str, *, split: str = "test") -> float:
         """One number of the `all` slice."""
@@ -103,7 +102,6 @@ def evaluate(
         curves=pd.concat(points, ignore_index=True),
         importance=pd.DataFrame(),
         rows={name: int((split == name).sum()) for name in SPLITS},
-        scored=scored.assign(probability=probability),
     )
 
 

@@ -18,11 +18,12 @@ THOUSAND = 1000  # money is told per this many customers
 
 
 class Finding(NamedTuple):
-    """One thing the leak audit has to say."""
+    """One thing the leak audit has to say; `column` is empty where no single column is meant."""
 
     severity: Severity
     name: str
     message: str
+    column: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -164,7 +164,10 @@ def train(run: Run) -> None:
             result = evaluation.evaluate(
                 provisional, scored, losses={"train": fitted.train_loss, "validation": fitted.validation_loss}
             )
-            result = replace(result, importance=evaluation.importance(features, result.model))
+            measured = {**result.model.manifest, "metrics": _nested_metrics(result)}
+            model = replace(result.model, manifest=measured, model_id=model_id(result.model))
+            result = replace(result, model=model, importance=evaluation.importance(features, model))
+            run.record["model_id"] = model.model_id
             auc = result.value("roc_auc")
             run.record["metrics"] = {m: result.value(m) for m in HEADLINES}
             facts |= {"roc_auc": f"{auc:.3f}", "pr_auc": f"{result.value('pr_auc'):.3f}"}
@@ -204,7 +207,7 @@ def _check_split(df: DataFrame, label: str) -> dict[str, int]:
     return {name: found[name][0] for name in evaluation.SPLITS}
 
 
-def _audit(run: Run, df: DataFrame) -> list[audit.Finding]:
+def _audit(run: Run, df: DataFrame) -> list[report.Finding]:
     """Look at single columns on at most 100,000 training rows; a column that is the label ends the run."""
     config, contract = run.config, run.config.contract
     with run.step("audit") as facts:
@@ -284,17 +287,13 @@ def _publish_model(
     run: Run,
     result: evaluation.Evaluation,
     prepared: Prepared,
-    findings: list[audit.Finding],
+    findings: list[report.Finding],
     workers: int,
     verdict: promotion.Verdict,
 ) -> str:
-    """Write the package under its content's hash, then the metrics and curves tables. Returns the folder."""
-    config = run.config
-    measured = {**result.model.manifest, "metrics": _nested_metrics(result)}
-    model = replace(result.model, manifest=measured, model_id=model_id(result.model))
-    result = replace(result, model=model)
+    """Write the package under its content's hash, unless it is there already. Returns the folder."""
+    config, model = run.config, result.model
     folder = storage.join(config.models_path, model.model_id)
-    run.record["model_id"] = model.model_id
     if not _is_complete(folder, config.training.save_format):
         with tempfile.TemporaryDirectory() as scratch:
             place = Path(scratch) / model.model_id
@@ -340,7 +339,7 @@ def _write_package(
     run: Run,
     result: evaluation.Evaluation,
     prepared: Prepared,
-    findings: list[audit.Finding],
+    findings: list[report.Finding],
     workers: int,
     verdict: promotion.Verdict,
 ) -> None:
@@ -364,7 +363,7 @@ def _write_package(
         parameters=config.training.model_dump(mode="json"),
         versions=run.record["versions"],
         seconds=dict(run.record["seconds"]),
-        findings=tuple(report.Finding(f.severity, f.name, f.message) for f in findings),
+        findings=tuple(findings),
         text_columns=tuple(c.name for c in config.contract.texts),
         promoted=verdict.promoted,
         reason=verdict.why,

@@ -1,7 +1,7 @@
 """The text stage on Spark: each distinct text is paid for once, ever.
 
 Three maps live in the text cache (`churn_notes`), each keyed by content and by the identity of what computed
-it: note -> cleaned text's hash, text -> summary, folded text -> vector. `_fill` finds by an anti-join which
+it: note -> cleaned text's hash, text -> summary, folded text -> vector. `Filler` finds by an anti-join which
 keys are missing, computes only those in Python, and commits them in chunks; then the rows are joined back.
 When nothing is missing, no Python worker starts.
 """
@@ -275,12 +275,10 @@ class Filler:
         size = missing.agg(F.count("*"), F.sum(F.length("item"))).first()
         count, chars = (size[0], size[1] or 0) if size else (0, 0)
         if count:
-            self._compute(missing, kind, identity, compute, count, chars // CHARS_PER_TOKEN)
+            self._compute(missing, kind, identity, compute, chars // CHARS_PER_TOKEN)
         return cache.read(spark, kind, identity)
 
-    def _compute(
-        self, missing: DataFrame, kind: str, identity: str, compute: Compute, count: int, tokens: int
-    ) -> None:
+    def _compute(self, missing: DataFrame, kind: str, identity: str, compute: Compute, tokens: int) -> None:
         text, started, done = self.text, time.monotonic(), 0
         chunks = max(1, math.ceil(tokens / text.chunk_tokens))
         tasks = self._tasks(missing.sparkSession, kind, tokens // chunks)
@@ -288,7 +286,7 @@ class Filler:
         if chunks > 1:
             path = storage.join(self.cache.work, "staging", f"{self.column}-{kind}-missing")
             missing.select("key", "item", "chunk").write.mode("overwrite").partitionBy("chunk").parquet(path)
-            missing = items_of(missing.sparkSession, path)
+            missing = missing.sparkSession.read.schema("key string, item string, chunk bigint").parquet(path)
         for chunk in range(chunks):
             part = missing.where(F.col("chunk") == chunk).select("key", "item").repartition(tasks, "key")
             rows = part.mapInArrow(_in_worker(compute, text), ddl(f for f in NOTES if f.name in OUTPUT[kind]))
@@ -323,10 +321,6 @@ class Filler:
         if kind != "note" and provider.name == "openai":
             return provider.remote.partitions
         return max(1, min(4 * slots(spark), tokens // TOKENS_PER_TASK))
-
-
-def items_of(spark: SparkSession, path: str) -> DataFrame:
-    return spark.read.schema("key string, item string, chunk bigint").parquet(path)
 
 
 MAX_DAMAGED_FILES = 20
@@ -418,6 +412,5 @@ def _embed_summaries(keys: list[str], items: list[str], text: Text) -> pa.Record
             "chunks": pa.array(embedded.n_chunks, pa.int32()),
         }
     )
-    return batch.filter(
-        pa.array(~np.isnan(embedded.vectors[:, 0]))
-    )  # what failed is asked for again next time
+    answered = pa.array(~np.isnan(embedded.vectors[:, 0]))
+    return batch.filter(answered)  # what failed is asked for again next time
