@@ -8,7 +8,6 @@ import json
 import logging
 import shlex
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -50,18 +49,18 @@ def console() -> NoReturn:
 def _job(name: str) -> Callable[[argparse.Namespace, Sequence[str]], int]:
     def command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         config = _config(options)
-        from churn_spark import pipeline
+        from churn_spark.job_prepare import prepare
+        from churn_spark.job_score import score
+        from churn_spark.job_train import train
         from churn_spark.run import Run
 
         run = Run(name, config, argv=arguments, limit=options.limit, dry=options.dry_run)
-        started = time.monotonic()
         try:
             if name == "score":
-                pipeline.score(run, score_date=options.score_date, model_name=options.model)
+                score(run, score_date=options.score_date, model_name=options.model)
             else:
-                getattr(pipeline, name)(run)
-            if not run.dry:
-                pipeline.publish_run(run, round(time.monotonic() - started, 2))
+                {"prepare": prepare, "train": train}[name](run)
+            run.publish()
         except BaseException as problem:
             known = _known(problem)
             code = run.finish(known)
@@ -161,9 +160,9 @@ def _rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def _explain(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
-    from churn_spark import pipeline
+    from churn_spark.explain import explain
 
-    _say(pipeline.explain(config, options.customer))
+    _say(explain(config, options.customer))
     return 0
 
 
@@ -181,16 +180,18 @@ def _doctor(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _sample(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from churn_spark.pipeline import write_sample
+    from churn_spark.sample import write_csv, write_table
 
     forms: list[tuple[Any, str]] = [("raw" if options.format == "csv" else "clean", options.output_path)]
     if options.truth:
         stem, dot, ending = options.output_path.rpartition(".")
         forms.append(("truth", f"{stem}_truth{dot}{ending}" if dot else f"{options.output_path}_truth"))
     for form, path in forms:
-        write_sample(
-            path, options.rows, file_format=options.format, form=form, seed=options.seed, months=options.panel
-        )
+        how = {"seed": options.seed, "months": options.panel, "form": form}
+        if path.endswith(".csv"):
+            write_csv(Path(path), options.rows, **how)
+        else:
+            write_table(Path(path), options.rows, file_format=options.format, **how)
         _say([f"wrote {path}"])
     return 0
 

@@ -21,11 +21,11 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from churn_spark import __version__, storage
+from churn_spark import __version__, schemas, storage
 from churn_spark.config import Config
 from churn_spark.errors import ChurnError, LockedError
 from churn_spark.session import get_session
-from churn_spark.tables import Tables
+from churn_spark.tables import Tables, small_table
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +117,22 @@ class Run:
         self.record["seconds"][name] = seconds
         self.steps.append({"step": name, "seconds": seconds, **facts})
         log.info("step=%s %s seconds=%.1f", name, " ".join(f"{k}={v}" for k, v in facts.items()), seconds)
+
+    def publish(self) -> None:
+        """Add the row of a run that succeeded to `churn_runs`."""
+        if self.dry:
+            return
+        record, rows, text = self.record, self.record["rows"], self.record["text"]
+        day = record.get("score_date")
+        values = (
+            self.run_id, self.job, "succeeded", None, 0, self.started_at, dt.datetime.now(dt.UTC),
+            round(time.monotonic() - self._clock, 2), record["config_hash"], record["code_version"],
+            record["input"], record["model_id"], dt.date.fromisoformat(day) if day else None,
+            rows["in"], rows["valid"], rows["rejected"], rows["duplicates"], rows["scored"],
+            text.get("notes"), text.get("distinct"), text.get("summaries_computed"),
+            text.get("embeddings_computed"), record["metrics"].get("roc_auc"),
+        )  # fmt: skip
+        self.tables.append(small_table(self.spark, [values], schemas.RUNS), "churn_runs")
 
     def finish(self, problem: BaseException | None = None) -> int:
         """Write `run.json` (and `error.txt`), remove the scratch folder, stop a session that this run started.

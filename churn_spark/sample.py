@@ -136,10 +136,22 @@ def customers(
 def write_csv(path: Path, rows: int, *, seed: int, months: int | None = None, form: Form = "raw") -> None:
     """Write `rows` customers into one CSV file (RFC 4180, UTF-8, header), without Spark."""
     _check(rows, seed, months)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         for first in range(0, rows, BLOCK):
             table = customers(first, min(BLOCK, rows - first), seed=seed, months=months, form=form)
             table.to_csv(file, index=False, header=first == 0, lineterminator="\n")
+
+
+def write_table(
+    path: Path, rows: int, *, file_format: str, seed: int, months: int | None = None, form: Form = "clean"
+) -> None:
+    """Write `rows` customers into a folder of CSV or Parquet files by a Spark job."""
+    from churn_spark.session import get_session
+
+    table = sample_table(get_session(), rows, seed=seed, months=months, form=form)
+    writer = table.write.mode("overwrite").option("header", True).option("escape", '"')
+    writer.format(file_format).save(str(path))
 
 
 def sample_table(

@@ -1,4 +1,4 @@
-"""spark-submit's entry to `churn-spark score`; the steps are in churn_spark/pipeline.py."""
+"""spark-submit's entry to `churn-spark score`; the steps are in churn_spark/job_score.py."""
 
 import sys
 

@@ -1,0 +1,102 @@
+"""The job that every other begins with: raw table -> valid, typed rows with their text columns."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from churn_spark import storage
+from churn_spark.columns import Contract
+from churn_spark.files import reading
+from churn_spark.run import Run
+from churn_spark.sources import read_raw
+from churn_spark.text import Cache, TextCounts, price_texts, with_texts
+from churn_spark.validation import Counts, LabelUse, check_gates, split_valid
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Valid, typed rows with their text columns, materialised; and what was counted on the way."""
+
+    df: DataFrame
+    rows: Counts
+    text: TextCounts
+
+
+def prepare(run: Run) -> None:
+    """Validate the raw table and fill the text cache; publishes only the rejected rows."""
+    prepare_rows(run, label="ignored")
+
+
+def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
+    """Raw table -> prepared rows; rejected rows go to `churn_rejects` before any gate can end the run."""
+    config, contract = run.config, run.config.contract
+    with reading():
+        with run.step("validate") as facts:
+            raw = read_raw(
+                run.spark,
+                config.raw,
+                contract=contract,
+                settings=config.input,
+                need_label=label == "required",
+                max_row_chars=config.validation.max_row_chars,
+            )
+            for warning in raw.warnings:
+                log.warning("step=validate %s", warning)
+            checked = split_valid(
+                raw.df,
+                contract,
+                settings=config.validation,
+                label=label,
+                folder=storage.join(run.work, "validated"),
+            )
+            counts = checked.counts
+            run.record["rows"] |= {
+                "in": counts.rows_in, "valid": counts.valid, "rejected": counts.rejected,
+                "duplicates": counts.duplicates,
+            }  # fmt: skip
+            run.record["rules"] = {**counts.by_rule, **counts.by_warning}
+            facts |= {"rows": counts.rows_in, "valid": counts.valid, "rejected": counts.rejected,
+                      "duplicates": counts.duplicates}  # fmt: skip
+            if counts.rejected and not run.dry:
+                facts["table"] = _publish_rejects(run, checked.rejected)
+        check_gates(counts, settings=config.validation, label=label)
+        valid = _limited(checked.valid, contract, run.limit)
+        texts = [c.name for c in contract.texts]
+        cache = Cache(config.text.cache or storage.join(config.folder, "churn_notes"), run.work, run.run_id)
+        if run.dry:
+            with run.step("price") as facts:
+                facts |= price_texts(valid, texts, text=config.text, cache=cache)
+            return Prepared(valid, counts, TextCounts())
+        with run.step("text") as facts:
+            df, text_counts = with_texts(valid, texts, text=config.text, cache=cache)
+            run.record["text"] = asdict(text_counts)
+            facts |= {"notes": text_counts.notes, "distinct": text_counts.distinct,
+                      "computed": text_counts.computed, "embedded": text_counts.embeddings_computed,
+                      "table": cache.folder}  # fmt: skip
+    return Prepared(df, counts, text_counts)
+
+
+def _limited(df: DataFrame, contract: Contract, limit: int | None) -> DataFrame:
+    if limit is None:
+        return df
+    customers = df.select(contract.id.name).distinct().orderBy(F.xxhash64(contract.id.name)).limit(limit)
+    return df.join(customers, contract.id.name, "left_semi")
+
+
+def _publish_rejects(run: Run, rejected: DataFrame) -> str:
+    first = F.element_at("_errors", 1)
+    lineage = rejected.withColumns(
+        {
+            "rule": first["name"],
+            "detail": first["message"],
+            "job": F.lit(run.job),
+            "run_id": F.lit(run.run_id),
+        }
+    )
+    return run.tables.append(lineage, "churn_rejects", partition=f"run_date={run.started_at:%Y-%m-%d}")

@@ -1,0 +1,196 @@
+"""The training job: raw table -> model package, metrics tables, report, and perhaps a new champion."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, replace
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from churn_spark import audit, evaluation, notes, promotion, report, schemas, storage
+from churn_spark.calibration import IDENTITY
+from churn_spark.decisions import Policy
+from churn_spark.errors import GateError, InputError
+from churn_spark.features import FeatureSpec
+from churn_spark.job_prepare import Prepared, prepare_rows
+from churn_spark.model import ChurnModel
+from churn_spark.packages import model_id, nested_metrics, publish_model
+from churn_spark.run import Run
+from churn_spark.splits import resolve_mode, with_split
+from churn_spark.tables import small_table
+from churn_spark.text import vector_dimension
+from churn_spark.training import fit_booster, fit_spec, num_workers, with_features
+
+log = logging.getLogger(__name__)
+
+
+HEADLINES = ("roc_auc", "pr_auc", "log_loss", "brier", "precision", "recall", "f1", "lift_10", "profit")
+
+
+def train(run: Run) -> None:
+    """Raw table -> model package, metrics tables and report; the package becomes champion if it may."""
+    config, contract = run.config, run.config.contract
+    if contract.label is None:
+        raise InputError(
+            "no column has role label", where="columns", fix="declare the column that says who left"
+        )
+    resolve_mode(contract, split=config.split)
+    with run.locked():
+        num_workers(run.spark, config.training)
+        prepared = prepare_rows(run, label="required")
+        if run.dry:
+            return
+        with run.step("split") as facts:
+            df = with_split(prepared.df, contract, split=config.split)
+            facts |= _check_split(df, contract.label.name)
+        findings = _audit(run, df)
+        with run.step("features") as facts:
+            spec, features = _features(run, df)
+            facts |= {"inputs": len(spec.names)}
+        with run.step("fit") as facts:
+            learnable = features.where("split in ('train', 'validation')")
+            fitted = fit_booster(learnable, spec, key=contract.key, training=config.training)
+            facts |= {"trees": fitted.booster.num_boosted_rounds(), "workers": fitted.num_workers}
+        with run.step("evaluate") as facts:
+            provisional = _provisional(run, fitted.booster, spec, prepared)
+            scored = evaluation.collect_scores(df, provisional, label=contract.label.name)
+            result = evaluation.evaluate(
+                provisional, scored, losses={"train": fitted.train_loss, "validation": fitted.validation_loss}
+            )
+            measured = {**result.model.manifest, "metrics": nested_metrics(result)}
+            model = replace(result.model, manifest=measured, model_id=model_id(result.model))
+            result = replace(result, model=model, importance=evaluation.importance(features, model))
+            run.record["model_id"] = model.model_id
+            auc = result.value("roc_auc")
+            run.record["metrics"] = {m: result.value(m) for m in HEADLINES}
+            facts |= {"roc_auc": f"{auc:.3f}", "pr_auc": f"{result.value('pr_auc'):.3f}"}
+        verdict = promotion.decide(config, result)
+        with run.step("publish") as facts:
+            folder = publish_model(run, result, prepared, findings, fitted.num_workers, verdict)
+            facts |= {"model": run.record["model_id"], "report": f"{folder}/report.html"}
+        with run.step("promote") as facts:
+            facts |= {"promoted": verdict.promoted, "why": verdict.why}
+            _refuse_unless_promoted(run, verdict)
+            _publish_measurements(
+                run, replace(result, model=replace(result.model, model_id=run.record["model_id"]))
+            )
+            promotion.set_champion(
+                config.models_path, run.record["model_id"], run_id=run.run_id, at=run.started_at
+            )
+            facts |= {"tables": f"{run.tables.location('churn_metrics')}, churn_curves"}
+
+
+def _check_split(df: DataFrame, label: str) -> dict[str, int]:
+    """Count rows and churners per split; every split needs both classes."""
+    counts = df.where("split is not null").groupBy("split").agg(
+        F.count("*").alias("rows"), F.sum(F.col(label).cast("int")).alias("churners")
+    ).collect()  # fmt: skip
+    found = {r["split"]: (r["rows"], r["churners"]) for r in counts}
+    for name in evaluation.SPLITS:
+        rows, churners = found.get(name, (0, 0))
+        if not 0 < churners < rows:
+            raise InputError(
+                f"the {name} split has {churners} churners in {rows} rows; it needs both kinds",
+                where="split",
+                fix="give more rows, or another split.seed or share",
+            )
+    return {name: found[name][0] for name in evaluation.SPLITS}
+
+
+def _audit(run: Run, df: DataFrame) -> list[report.Finding]:
+    """Look at single columns on at most 100,000 training rows; a column that is the label ends the run."""
+    config, contract = run.config, run.config.contract
+    with run.step("audit") as facts:
+        columns = [c.name for c in contract.role("numeric", "categorical")]
+        assert contract.label is not None
+        sample = (
+            df.where("split = 'train'")
+            .select(*columns, F.col(contract.label.name).cast("int").alias("_label"))
+            .orderBy(F.xxhash64(*columns) if columns else "_label")
+            .limit(100_000)
+            .toPandas()
+        )
+        aucs = audit.single_column_aucs(sample, sample["_label"], columns=columns)
+        leakage = config.leakage
+        names = [c.raw_name for c in contract.role("numeric", "categorical")]
+        findings = audit.audit_columns(aucs, max_auc=leakage.max_auc, allow=leakage.allow, names=names)
+        facts |= {"columns": len(columns), "findings": len(findings)}
+    for finding in findings:
+        log.warning("step=audit severity=%s %s", finding.severity, finding.message)
+    fatal = [f for f in findings if f.severity == "fail" or leakage.action == "fail"]
+    if fatal:
+        raise InputError(
+            f"leak suspected: {fatal[0].message}",
+            where=f"columns.{fatal[0].column}",
+            fix=f"give it role ignore, or, if it is honest, leakage.allow: [{fatal[0].column}]",
+        )
+    return findings
+
+
+def _features(run: Run, df: DataFrame) -> tuple[FeatureSpec, DataFrame]:
+    """Fit the feature spec on training rows and materialise the model inputs."""
+    config, contract = run.config, run.config.contract
+    train = df.where("split = 'train'")
+    dimensions = {t.name: found for t in contract.texts if (found := vector_dimension(train, t.name))}
+    spec = fit_spec(train, contract, features=config.features, dimensions=dimensions)
+    assert contract.label is not None
+    used = df.where("split is not null")
+    built = with_features(used, spec, keep=[*contract.key, "split", contract.label.name])
+    path = storage.join(run.work, "features")
+    built.write.mode("overwrite").parquet(path)
+    stored = run.spark.read.parquet(path).withColumns(
+        {"label": F.col(contract.label.name).cast("double"), "is_validation": F.col("split") == "validation"}
+    )
+    return spec, stored
+
+
+def _provisional(run: Run, booster: Any, spec: FeatureSpec, prepared: Prepared) -> ChurnModel:
+    """The model before calibration and threshold are known."""
+    config, contract = run.config, run.config.contract
+    decision = config.decision
+    by_column = isinstance(decision.customer_value, str)
+    policy = Policy(
+        contact_cost=decision.contact_cost,
+        offer_cost=decision.offer_cost,
+        accept_rate=decision.accept_rate,
+        customer_value=0.0 if by_column else float(decision.customer_value),
+        capacity=decision.capacity,
+        holdout_share=decision.holdout_share,
+    )
+    manifest = {
+        "run_id": run.run_id,
+        "created_at": run.started_at.isoformat(),
+        "customer_value_column": decision.customer_value if by_column else None,
+        "label_basis": "panel" if contract.snapshot else "cross_section",
+        "embedding": notes.embedding_identity(config.text) if contract.texts else None,
+        "summary": notes.summary_identity(config.text) if contract.texts else None,
+        "training": config.training.model_dump(mode="json"),
+        "split": config.split.model_dump(mode="json"),
+        "templates": config.scoring.templates,
+        "versions": run.record["versions"],
+        "rows": run.record["rows"],
+    }
+    return ChurnModel("", booster, spec, IDENTITY, policy, contract, config.text, manifest)
+
+
+def _publish_measurements(run: Run, result: evaluation.Evaluation) -> None:
+    for name, table, fields in (
+        ("churn_metrics", result.metrics, schemas.METRICS),
+        ("churn_curves", result.curves, schemas.CURVES),
+    ):
+        full = table.assign(run_id=run.run_id, model_id=result.model.model_id)[[f.name for f in fields]]
+        rows = full.astype(object).where(full.notna(), None).itertuples(index=False, name=None)
+        run.tables.append(small_table(run.spark, rows, fields), name)
+
+
+def _refuse_unless_promoted(run: Run, verdict: promotion.Verdict) -> None:
+    """End the run where a gate says no: only the package stays, for its report."""
+    run.record["promotion"] = asdict(verdict)
+    if not verdict.promoted:
+        raise GateError(
+            f"the new model was not promoted: {verdict.why}",
+            where=storage.join(run.config.models_path, str(run.record["model_id"])),
+            fix="read its report.html; the champion stays",
+        )

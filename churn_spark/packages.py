@@ -1,0 +1,167 @@
+"""Model packages in their folder: written once under the hash of what was learnt, found by name."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from churn_spark import evaluation, figures, notes, promotion, report, storage
+from churn_spark.config import Config
+from churn_spark.errors import ChurnError, InputError, ResourceError
+from churn_spark.job_prepare import Prepared
+from churn_spark.model import ChurnModel
+from churn_spark.run import Run
+from churn_spark.splits import resolve_mode
+
+
+def publish_model(
+    run: Run,
+    result: evaluation.Evaluation,
+    prepared: Prepared,
+    findings: list[report.Finding],
+    workers: int,
+    verdict: promotion.Verdict,
+) -> str:
+    """Write the package under its content's hash, unless it is there already. Returns the folder."""
+    config, model = run.config, result.model
+    folder = storage.join(config.models_path, model.model_id)
+    if not _is_complete(folder, config.training.save_format):
+        with tempfile.TemporaryDirectory() as scratch:
+            place = Path(scratch) / model.model_id
+            place.mkdir()
+            _write_package(place, run, result, prepared, findings, workers, verdict)
+            arriving = storage.join(config.models_path, f".{model.model_id}-{run.run_id}")
+            storage.put(str(place), arriving)
+            storage.remove(folder)
+            storage.move(arriving, folder)
+    return folder
+
+
+def _is_complete(folder: str, save_format: str) -> bool:
+    """Whether a sound package of this content is there already, with the files asked for."""
+    if not storage.is_local(folder):
+        return False
+    try:
+        ChurnModel.load(storage.local(folder))
+    except ChurnError:
+        return False
+    return save_format == "json" or storage.exists(storage.join(folder, "model.pkl"))
+
+
+def model_id(model: ChurnModel) -> str:
+    """A name made of what was learnt: the same data and settings give the same id."""
+    digest = hashlib.sha256(model.booster.save_raw("json"))
+    text = {**model.text.model_dump(), "cache": None, "chunk_tokens": None}
+    learnt = ("customer_value_column", "label_basis", "templates")
+    for part in (
+        model.spec,
+        model.calibrator,
+        model.policy,
+        model.contract,
+        text,
+        *map(model.manifest.get, learnt),
+    ):
+        digest.update(repr(part).encode())
+    return f"m-{digest.hexdigest()[:16]}"
+
+
+def _write_package(
+    place: Path,
+    run: Run,
+    result: evaluation.Evaluation,
+    prepared: Prepared,
+    findings: list[report.Finding],
+    workers: int,
+    verdict: promotion.Verdict,
+) -> None:
+    config, model = run.config, result.model
+    facts = report.Facts(
+        model_id=model.model_id,
+        run_id=run.run_id,
+        created_at=run.started_at,
+        input=config.raw,
+        label_basis=model.manifest["label_basis"],
+        split_mode=resolve_mode(config.contract, split=config.split),
+        rows=dict(run.record["rows"]),
+        split_rows=result.rows,
+        rejects_by_rule=prepared.rows.by_rule,
+        text=asdict(prepared.text),
+        importance=result.importance,
+        policy=model.policy,
+        calibrator=model.calibrator.kind,
+        n_trees=model.booster.num_boosted_rounds(),
+        num_workers=workers,
+        parameters=config.training.model_dump(mode="json"),
+        versions=run.record["versions"],
+        seconds=dict(run.record["seconds"]),
+        findings=tuple(findings),
+        text_columns=tuple(c.name for c in config.contract.texts),
+        promoted=verdict.promoted,
+        reason=verdict.why,
+    )
+    figures.write_figures(place / "figures", result.metrics, result.curves, facts)
+    report.write_report(place, result.metrics, result.curves, facts)
+    report.write_model_card(place, result.metrics, facts)
+    metadata = {k: model.manifest[k] for k in ("run_id", "created_at", "label_basis", "metrics", "versions")}
+    storage.write_json(str(place / "metadata.json"), {"model_id": model.model_id, **metadata})
+    if config.training.save_format in ("pickle", "both"):
+        (place / "model.pkl").write_bytes(pickle.dumps(model.booster))
+    model.save(place)
+
+
+def nested_metrics(result: evaluation.Evaluation) -> dict[str, dict[str, float | None]]:
+    table = result.metrics[result.metrics["slice"] == "all"]
+    return {
+        str(split): {
+            m: (None if np.isnan(v) else float(v)) for m, v in zip(rows["metric"], rows["value"], strict=True)
+        }
+        for split, rows in table.groupby("split")
+    }
+
+
+def load_model(run: Run, name: str) -> ChurnModel:
+    """Load the champion or a model by id."""
+    models = run.config.models_path
+    known = [n for n in storage.names(models) if n.startswith("m-")] if storage.is_local(models) else [name]
+    if name != "champion" and name not in known:
+        raise InputError(
+            "there is no such model",
+            where=f"--model {name}",
+            fix=f"use champion, or one of: {', '.join(known) or 'none yet, train first'}",
+        )
+    folder = models if name == "champion" else storage.join(models, name)
+    if storage.is_local(models):
+        return ChurnModel.load(storage.local(folder))
+    run.spark  # noqa: B018 - the file system is reached through the session
+    return ChurnModel.load(storage.fetch(folder, tempfile.mkdtemp(prefix="churn_spark-model-")))
+
+
+def check_fits(config: Config, model: ChurnModel) -> None:
+    """The run's columns and text settings must be those the model was trained with."""
+    declared = {c.name: c.role for c in config.contract.columns}
+    wanted = {c.name: c.role for c in model.contract.role("numeric", "categorical", "text")}
+    missing = sorted(n for n, role in wanted.items() if declared.get(n) != role)
+    if missing:
+        raise InputError(
+            f"the model needs columns that the table contract lacks: {', '.join(missing)}",
+            where="columns",
+            fix="score with the configuration the model was trained with",
+        )
+    if not model.contract.texts:
+        return
+    for what, mine, theirs in (
+        ("embedding", notes.embedding_identity(config.text), model.manifest["embedding"]),
+        ("summary", notes.summary_identity(config.text), model.manifest["summary"]),
+    ):
+        if mine != theirs:
+            keys = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
+            raise ResourceError(
+                f"the model was trained with another {what}: {', '.join(keys)} differ",
+                where="text",
+                fix="score with the text settings the model was trained with, or train again",
+            )
