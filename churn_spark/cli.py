@@ -122,6 +122,28 @@ def _command(job: str) -> str:
 # -- other commands -------------------------------------------------------------------------------------
 
 
+def _init(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    config = _config(options)
+    from churn_spark.guess import as_yaml, guess_columns
+    from churn_spark.session import get_session
+    from churn_spark.sources import read_undeclared
+
+    spark = get_session(config.spark.app_name, conf=config.spark.conf)
+    frame = read_undeclared(spark, config.raw, settings=config.input, rows=INIT_ROWS)
+    text = as_yaml(guess_columns(frame, max_auc=config.leakage.max_auc), raw=config.raw)
+    if options.to is None:
+        _say([text])
+        return 0
+    if options.to.exists():
+        raise ConfigError("the file is there already", where=f"--to {options.to}", fix="name a new one")
+    options.to.write_text(text, encoding="utf-8")
+    _say([f"wrote {options.to}: read it, then: churn-spark train --raw {config.raw} --config {options.to}"])
+    return 0
+
+
+INIT_ROWS = 20_000
+
+
 def _config_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from churn_spark.config import build_config, json_schema, merge_layers
 
@@ -226,6 +248,9 @@ def _parser() -> argparse.ArgumentParser:
             "--score-date", type=_date, default=dt.datetime.now(dt.UTC).date(), metavar="YYYY-MM-DD",
             help="the as-of day of a scoring run (default: today, UTC)",
         )  # fmt: skip
+    init = _add(commands, "init", "look at a table and propose its columns as a settings layer", _init)
+    init.add_argument("--to", type=Path, metavar="PATH", help="the YAML file to write (default: print it)")
+    _add_common(init)
     config = _add(commands, "config", "show the merged settings, or their JSON Schema", _config_command)
     config.add_argument("what", choices=["show", "schema"])
     _add_common(config)

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial, reduce
 
+import pandas as pd
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, DataFrameReader, SparkSession
@@ -39,6 +40,8 @@ from churn_spark.files import (
 )
 from churn_spark.textfiles import csv_layouts, json_layouts
 
+MAX_ROW_CHARS = 16_000_000
+
 
 @dataclass(frozen=True)
 class RawTable:
@@ -58,7 +61,7 @@ def read_raw(
     contract: Contract,
     settings: config.Input,
     need_label: bool,
-    max_row_chars: int = 16_000_000,
+    max_row_chars: int = MAX_ROW_CHARS,
 ) -> RawTable:
     """Read files (CSV, Parquet, JSON lines, ORC; a file, folder or glob) or a catalog table.
 
@@ -70,20 +73,8 @@ def read_raw(
     Raises InputError where files are absent, empty, damaged or not what their ending says, where a column is
     missing, stands twice or has a reserved name, and where a CSV file has no header or an unclosed quote.
     """
-    kind: str = settings.format
-    if kind == "auto" and config.is_table_name(location):
-        kind = "table"
     with reading():
-        files = {} if kind == "table" else list_files(spark, location)
-        kind = format_of(files, location) if kind == "auto" else kind
-        if kind == "table":
-            layouts = [_typed_layout(_table(spark, location), location, 1, max_row_chars)]
-        elif kind == "csv":
-            layouts = csv_layouts(spark, list(files), settings.separator, max_row_chars)
-        elif kind == "json":
-            layouts = json_layouts(spark, list(files), max_row_chars)
-        else:
-            layouts = _typed_layouts(spark, list(files), kind, max_row_chars)
+        kind, files, layouts = _layouts(spark, location, settings, max_row_chars)
         mappings = [_mapping(layout, contract) for layout in layouts]
         warnings = _check_columns(layouts, mappings, contract, need_label=need_label)
         frames = [
@@ -91,6 +82,35 @@ def read_raw(
             for layout, mapping in zip(layouts, mappings, strict=True)
         ]
     return RawTable(reduce(DataFrame.unionByName, frames), kind, len(files), sum(files.values()), warnings)
+
+
+def read_undeclared(spark: SparkSession, location: str, *, settings: config.Input, rows: int) -> pd.DataFrame:
+    """The first `rows` rows of a table that has no contract yet: every plain column, as strings."""
+    with reading():
+        _, _, (layout, *_) = _layouts(spark, location, settings, MAX_ROW_CHARS)
+        places = {f"c{i}": name for i, name in enumerate(layout.names)}
+        df = layout.read(places).where(F.col(ROW_ERROR).isNull()).select(*places).limit(rows)
+        return df.toPandas().rename(columns=places)
+
+
+def _layouts(
+    spark: SparkSession, location: str, settings: config.Input, max_row_chars: int
+) -> tuple[str, Mapping[str, int], list[Layout]]:
+    """The kind of a table, its files with their sizes, and how to read each group of them."""
+    kind: str = settings.format
+    if kind == "auto" and config.is_table_name(location):
+        kind = "table"
+    files = {} if kind == "table" else list_files(spark, location)
+    kind = format_of(files, location) if kind == "auto" else kind
+    if kind == "table":
+        layouts = [_typed_layout(_table(spark, location), location, 1, max_row_chars)]
+    elif kind == "csv":
+        layouts = csv_layouts(spark, list(files), settings.separator, max_row_chars)
+    elif kind == "json":
+        layouts = json_layouts(spark, list(files), max_row_chars)
+    else:
+        layouts = _typed_layouts(spark, list(files), kind, max_row_chars)
+    return kind, files, layouts
 
 
 # -- files ----------------------------------------------------------------------------------------------
