@@ -1,12 +1,28 @@
-"""Float matrices in and out of Arrow columns, without a Python object per row."""
+"""Columns and float matrices in and out of Arrow, without a Python object per row."""
 
 from __future__ import annotations
+
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 Matrix = npt.NDArray[np.float32]
+
+
+class Columns(Protocol):
+    """Columns by name, all of one length: a DataFrame, an Arrow batch or table, a dict of lists."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
+def arrow_array(values: Any, kind: pa.DataType) -> pa.Array:
+    """A column of any kind as an Arrow array of type `kind`; NaN and None are null."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    array = values if isinstance(values, pa.Array) else pa.array(values, kind, from_pandas=True)
+    return array if array.type == kind else array.cast(kind)
 
 
 def vector_matrix(column: pa.ChunkedArray, dimension: int) -> Matrix:

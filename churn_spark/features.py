@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-Matrix = npt.NDArray[np.float32]
+from churn_spark.arrow import Columns, Matrix, arrow_array
 
 
 @dataclass(frozen=True)
@@ -94,34 +94,37 @@ class FeatureSpec:
         )
 
 
-def assemble(spec: FeatureSpec, frame: pd.DataFrame, *, vectors: Mapping[str, Matrix]) -> Matrix:
-    """Make the model inputs, float32 of shape (len(frame), len(spec.names)); NaN is missing.
+def assemble(spec: FeatureSpec, frame: Columns, *, vectors: Mapping[str, Matrix]) -> Matrix:
+    """Make the model inputs, float32 of shape (rows, len(spec.names)); NaN is missing.
 
-    `frame` holds the numeric and categorical columns by name. `vectors` holds for each text column a matrix
-    (len(frame), dimension), rows of NaN where there is no text. Raises ValueError on another shape.
+    `frame` holds the numeric and categorical columns by name: a DataFrame, an Arrow batch or a dict of lists.
+    `vectors` holds for each text column a matrix (rows, dimension), rows of NaN where there is no text. Raises
+    ValueError on another shape.
     """
-    rows = len(frame)
     parts = [_numeric(n, frame) for n in spec.numeric]
     parts += [_codes(c, frame) for c in spec.categorical]
+    rows = len(parts[0] if parts else next(iter(vectors.values())))
     table = np.column_stack(parts) if parts else np.empty((rows, 0), np.float32)
-    return np.ascontiguousarray(np.hstack([table, *(_vector(t, vectors[t.name], rows) for t in spec.texts)]))
+    return np.ascontiguousarray(
+        np.hstack([table, *(text_inputs(t, vectors[t.name], rows) for t in spec.texts)])
+    )
 
 
-def _numeric(feature: Numeric, frame: pd.DataFrame) -> Matrix:
-    values = frame[feature.name].to_numpy(dtype=np.float64, na_value=np.nan)
-    return ((values - feature.mean) / feature.scale).astype(np.float32)
+def _numeric(feature: Numeric, frame: Columns) -> Matrix:
+    values = arrow_array(frame[feature.name], pa.float64()).to_numpy(zero_copy_only=False)
+    return np.asarray((values - feature.mean) / feature.scale, np.float32)
 
 
-def _codes(feature: Categorical, frame: pd.DataFrame) -> Matrix:
-    column = frame[feature.name]
-    codes = pd.Categorical(column, categories=list(feature.categories)).codes.astype(np.float32)
-    other = (codes < 0) & column.notna().to_numpy()
-    codes[codes < 0] = np.nan
-    codes[other] = len(feature.categories)
+def _codes(feature: Categorical, frame: Columns) -> Matrix:
+    column = arrow_array(frame[feature.name], pa.string())
+    known = pc.index_in(column, value_set=pa.array(feature.categories, pa.string()), skip_nulls=True)
+    codes = np.array(pc.fill_null(known, len(feature.categories)), np.float32)
+    codes[np.asarray(column.is_null())] = np.nan
     return codes
 
 
-def _vector(feature: TextVector, vectors: Matrix, rows: int) -> Matrix:
+def text_inputs(feature: TextVector, vectors: Matrix, rows: int) -> Matrix:
+    """A text column's part of the model inputs, from its vectors."""
     if vectors.shape != (rows, feature.dimension):
         raise ValueError(
             f"{feature.name}: vectors of shape {vectors.shape}, expected {(rows, feature.dimension)}"

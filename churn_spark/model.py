@@ -10,15 +10,16 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import xgboost as xgb
 
-from churn_spark import decisions, notes, reasons
-from churn_spark.arrow import Matrix
+from churn_spark import contributions, decisions, notes, reasons
+from churn_spark.arrow import Columns, Matrix, arrow_array
 from churn_spark.calibration import Calibrator
 from churn_spark.columns import Column, Contract, Problem, check_record
 from churn_spark.config import Text
@@ -38,9 +39,9 @@ RECORD_FIELDS = (
 
 
 class Scored(NamedTuple):
-    """The outcome of scoring: RECORD_FIELDS row by row, and all reasons where they were asked for."""
+    """The outcome of scoring: RECORD_FIELDS by name, and all reasons where they were asked for."""
 
-    table: pd.DataFrame
+    table: dict[str, Any]
     reasons: Reasons | None
 
 
@@ -61,7 +62,7 @@ class ChurnModel:
 
     def score(
         self,
-        frame: pd.DataFrame,
+        frame: Columns,
         vectors: Mapping[str, Matrix],
         *,
         summaries: Mapping[str, Sequence[str | None]],
@@ -70,37 +71,36 @@ class ChurnModel:
     ) -> Scored:
         """Score typed rows.
 
-        `frame` holds the id, numeric and categorical columns; `vectors` per text column a float32 matrix,
-        rows of NaN where there is no text; `summaries` the text to quote. Returns a table with one row per
-        row, in order, and the columns RECORD_FIELDS (probabilities in [0, 1], effects in log-odds, money in
-        the policy's unit; `recommended` knows nothing of capacity), and every column's reason, unless `top`,
-        the number of reasons to name, is 0.
+        `frame` holds the id, numeric and categorical columns: a DataFrame, an Arrow batch or a dict of lists.
+        `vectors` holds per text column a float32 matrix, rows of NaN where there is no text; `summaries` the
+        text to quote. Returns the columns RECORD_FIELDS, one value per row, in order (probabilities in [0, 1],
+        effects in log-odds, money in the policy's unit; `recommended` knows nothing of capacity), and every
+        column's reason, unless `top`, the number of reasons to name, is 0.
         """
         matrix = assemble(self.spec, frame, vectors=vectors)
         margin = self.margin(matrix)
         probability = self.calibrator.apply(margin)
-        value = self._customer_value(frame)
+        value = self._customer_value(frame, len(matrix))
         expected = decisions.expected_value(probability, self.policy, value=value)
-        held = decisions.in_holdout(frame[self.contract.id.name], share=self.policy.holdout_share)
-        scored = pd.DataFrame(
-            {
-                "churn_probability": probability,
-                "churn_score_raw": margin,
-                "churn_prediction": probability >= self.policy.threshold,
-                "threshold": np.full(len(frame), self.policy.threshold),
-                "risk_band": decisions.risk_band(probability, self.policy),
-                "expected_value": expected,
-                "value_at_risk": probability * value,
-                "recommended": (expected > 0) & ~held,
-                "in_holdout": held,
-            }
-        )
+        ids = arrow_array(frame[self.contract.id.name], pa.string()).to_pylist()
+        held = decisions.in_holdout(ids, share=self.policy.holdout_share)
+        scored = {
+            "churn_probability": probability,
+            "churn_score_raw": margin,
+            "churn_prediction": probability >= self.policy.threshold,
+            "threshold": np.full(len(matrix), self.policy.threshold),
+            "risk_band": decisions.risk_band(probability, self.policy),
+            "expected_value": expected,
+            "value_at_risk": probability * value,
+            "recommended": (expected > 0) & ~held,
+            "in_holdout": held,
+        }
         if top == 0:
-            return Scored(scored.assign(**dict.fromkeys(REASON_FIELDS)), None)
+            return Scored({**scored, **{name: [None] * len(matrix) for name in REASON_FIELDS}}, None)
         groups, effects = self.effects(matrix)
         told = reasons.in_words(effects, groups, frame, quotes=summaries, templates=templates or {})
         for rank in (1, 2, 3):
-            found = told.top(rank) if rank <= top else (None, np.nan, None)
+            found = told.top(rank if rank <= top else len(groups) + 1)
             for part, values in zip(("", "_effect", "_text"), found, strict=True):
                 scored[f"reason_{rank}{part}"] = values
         return Scored(scored, told)
@@ -114,7 +114,9 @@ class ChurnModel:
         )
 
     def effects(self, matrix: Matrix) -> tuple[tuple[str, ...], Matrix]:
-        """Contributions by source column and the baseline, which add up to the margin; see `reasons`."""
+        """Contributions by source column and the baseline, which add up to the margin; see `contributions`."""
+        if self.tables is not None:
+            return self.tables.groups, self.tables.effects(matrix)
         if not len(matrix):
             groups = tuple(dict.fromkeys(self.spec.sources))
             return groups, np.empty((0, len(groups) + 1), np.float32)
@@ -122,14 +124,19 @@ class ChurnModel:
             matrix, feature_names=self.spec.names, feature_types=self.spec.types, missing=np.nan, nthread=1,
             enable_categorical=True,
         )  # fmt: skip
-        contributions = self.booster.predict(data, pred_contribs=True)
-        return reasons.grouped_contributions(contributions, self.spec.sources)
+        found = self.booster.predict(data, pred_contribs=True)
+        return reasons.grouped_contributions(found, self.spec.sources)
 
-    def _customer_value(self, frame: pd.DataFrame) -> Any:
+    @cached_property
+    def tables(self) -> contributions.Tables | None:
+        """The trees laid out for `effects`; None where they are too deep for that."""
+        return contributions.tabulate(self.booster, self.spec.sources)
+
+    def _customer_value(self, frame: Columns, rows: int) -> Any:
         column = self.manifest["customer_value_column"]
         if column is None:
-            return np.full(len(frame), self.policy.customer_value)
-        values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+            return np.full(rows, self.policy.customer_value)
+        values = arrow_array(frame[column], pa.float64()).to_numpy(zero_copy_only=False)
         return np.where(np.isnan(values), self.policy.customer_value, values)
 
     # -- records ----------------------------------------------------------------------------------------
@@ -147,12 +154,12 @@ class ChurnModel:
         checked = [
             check_record(r, columns) if isinstance(r, Mapping) else ({}, [NOT_A_RECORD]) for r in records
         ]
-        frame = pd.DataFrame([values for values, _ in checked], columns=[c.name for c in columns])
-        usable = np.array([v.get(self.contract.id.name) is not None for v, _ in checked])
-        rows = frame[usable].reset_index(drop=True)
-        prepared = {c.name: notes.prepare(rows[c.name].tolist(), self.text) for c in self.contract.texts}
+        usable = [values.get(self.contract.id.name) is not None for values, _ in checked]
+        rows = [values for (values, _), ok in zip(checked, usable, strict=True) if ok]
+        frame = {c.name: [values[c.name] for values in rows] for c in columns}
+        prepared = {c.name: notes.prepare(frame[c.name], self.text) for c in self.contract.texts}
         scored = self.score(
-            rows,
+            frame,
             {name: vectors for name, (_, vectors) in prepared.items()},
             summaries={name: [n.summary for n in found] for name, (found, _) in prepared.items()},
             templates=self.manifest.get("templates", {}),
@@ -286,7 +293,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest  # type: ignore[no-any-return]
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _records(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows as plain Python values, None for missing."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    return plain.to_dict("records")  # type: ignore[return-value]
+    columns = [values.tolist() if isinstance(values, np.ndarray) else values for values in table.values()]
+    return [
+        {name: None if v != v else v for name, v in zip(table, row, strict=True)}
+        for row in zip(*columns, strict=True)
+    ]

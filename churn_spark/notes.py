@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +19,7 @@ from churn_spark.arrow import Matrix
 from churn_spark.config import Text
 
 EMPTY = "empty"
+REMEMBERED = 10_000  # texts per kind whose summaries and vectors a process keeps: about 20 MB
 
 
 class Cleaned(NamedTuple):
@@ -54,20 +57,63 @@ def summarize(texts: Sequence[str], text: Text) -> list[summarizers.Summary]:
 def prepare(notes: Sequence[Any], text: Text) -> tuple[list[Prepared], Matrix]:
     """Raw notes -> what they became, and float32 vectors of shape (n, dimension), NaN rows where no text.
 
-    Each distinct text is summarised and embedded once.
+    Each distinct text is summarised and embedded once, and not at all while this process remembers it.
     """
     cleaned = [clean(note, text) for note in notes]
     distinct = list(dict.fromkeys(c.text for c in cleaned if c.text is not None))
-    summaries = dict(zip(distinct, summarize(distinct, text), strict=True))
+    made = _recent("summary", text).of(distinct, lambda new: summarize(new, text), _is_final)
+    summaries = dict(zip(distinct, made, strict=True))
     prepared = [_prepared(c, summaries) for c in cleaned]
-    embedded = [fold(t, text) if t else None for t in _embedded_texts(cleaned, prepared, text)]
-    unique = list(dict.fromkeys(t for t in embedded if t is not None))
-    place = {t: i for i, t in enumerate(unique)}
-    matrix = np.full((len(cleaned), load_embedder(text).dimension), np.nan, np.float32)
-    if unique:
-        found = np.array([place[t] for t in embedded if t is not None])
-        matrix[[t is not None for t in embedded]] = embed(unique, text).vectors[found]
-    return prepared, matrix
+    return prepared, vectors(_embedded_texts(cleaned, prepared, text), text)
+
+
+def vectors(texts: Sequence[str | None], text: Text) -> Matrix:
+    """Vectors of shape (n, dimension), NaN rows where there is no text; distinct texts are embedded once."""
+    folded = [fold(t, text) if t else None for t in texts]
+    unique = list(dict.fromkeys(t for t in folded if t is not None))
+    compute = load_embedder(text)
+    found = _recent("vector", text).of(unique, lambda new: compute.embed(new).vectors, _is_vector)
+    known = dict(zip(unique, found, strict=True))
+    nothing = np.full(compute.dimension, np.nan, np.float32)
+    rows = [nothing if t is None else known[t] for t in folded]
+    return np.stack(rows) if rows else np.empty((0, compute.dimension), np.float32)
+
+
+class _Recent:
+    """The answers to the texts seen last, for a process that serves records."""
+
+    def __init__(self) -> None:
+        self.lock, self.answers = Lock(), dict[str, Any]()
+
+    def of(
+        self, texts: Sequence[str], compute: Callable[[list[str]], Any], is_final: Callable[[Any], bool]
+    ) -> list[Any]:
+        """The answer to each distinct text, computed for all that are new at once and remembered if final."""
+        with self.lock:
+            known = {t: self.answers[t] for t in texts if t in self.answers}
+        new = [t for t in texts if t not in known]
+        made = dict(zip(new, compute(new), strict=True)) if new else {}
+        with self.lock:
+            for t in texts:
+                answer = self.answers.pop(t, None) if t in known else made[t]
+                if answer is not None and is_final(answer):
+                    self.answers[t] = answer
+            for t in list(self.answers)[: max(0, len(self.answers) - REMEMBERED)]:
+                del self.answers[t]
+        return [known[t] if t in known else made[t] for t in texts]
+
+
+@lru_cache(maxsize=16)
+def _recent(kind: str, text: Text) -> _Recent:
+    return _Recent()
+
+
+def _is_final(summary: summarizers.Summary) -> bool:
+    return summary.status not in ("failed", "pending")
+
+
+def _is_vector(vector: Matrix) -> bool:
+    return not np.isnan(vector[0])
 
 
 def final_status(status: str, *, was_cut: bool) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from churn_spark.arrow import Matrix
+from churn_spark.arrow import Columns, Matrix
 
 BASELINE = "baseline"
 BASELINE_TEXT = "Where every customer starts"
@@ -62,49 +61,72 @@ def grouped_contributions(contributions: Matrix, sources: Sequence[str]) -> tupl
 def in_words(
     effects: Matrix,
     groups: Sequence[str],
-    frame: pd.DataFrame,
+    columns: Columns,
     *,
     quotes: Mapping[str, Sequence[str | None]],
     templates: Mapping[str, str],
 ) -> Reasons:
     """Put grouped effects into words.
 
-    `quotes` holds for each text column the words to quote per row; `templates` a sentence per column with
-    {value} and {direction}, instead of the built-in wording.
+    `columns` holds the values by name, `quotes` for each text column the words to quote per row; `templates` a
+    sentence per column with {value} and {direction}, instead of the built-in wording.
     """
     values: list[list[str | None]] = []
     texts: list[list[str]] = []
     for place, group in enumerate(groups):
         is_text = group in quotes
-        shown = list(quotes[group]) if is_text else [format_value(v) for v in frame[group].tolist()]
-        phrase = _phrases(group, is_text, templates)
-        texts.append([phrase(s, e) for s, e in zip(shown, effects[:, place].tolist(), strict=True)])
-        values.append([None] * len(shown) if is_text else shown)
+        raw = list(quotes[group]) if is_text else _plain(columns[group])
+        say = _Words(group, is_text, templates.get(group))
+        texts.append([say(v, e) for v, e in zip(raw, effects[:, place].tolist(), strict=True)])
+        values.append([None] * len(raw) if is_text else [format_value(v) for v in raw])
     order = np.argsort(-np.abs(effects[:, : len(groups)]), axis=1, kind="stable")
     return Reasons(tuple(groups), effects, tuple(values), tuple(texts), order)
 
 
-def _phrases(column: str, is_text: bool, templates: Mapping[str, str]) -> Any:
-    words = column.replace("_", " ").strip().capitalize()
-    template = templates.get(column)
+def _plain(column: Any) -> list[Any]:
+    """A column of any kind as Python values."""
+    if isinstance(column, list):
+        return column
+    return list(column.to_pylist() if hasattr(column, "to_pylist") else column.tolist())
 
-    def phrase(shown: str | None, effect: float) -> str:
+
+YES = ("1", "yes", "true", "y", "t")
+NO = ("0", "no", "false", "n", "f")
+
+
+class _Words:
+    """The sentence for one column's effect: called with its value, or the words to quote, and the effect."""
+
+    def __init__(self, column: str, is_text: bool, template: str | None) -> None:
+        self.name = column.replace("_", " ").strip()
+        self.is_text, self.template = is_text, template
+        self.is_plural = self.name.endswith("s") and not self.name.endswith(("ss", "us", "is"))
+
+    def __call__(self, value: Any, effect: float) -> str:
         direction = "raises" if effect > 0 else "lowers" if effect < 0 else "does not change"
-        if template is not None:
-            return template.replace("{value}", shown or "unknown").replace("{direction}", direction)
-        if is_text:
-            return (
-                f"What the notes say {direction} the risk: “{shown}”"
-                if shown
-                else f"Having no note {direction} the risk"
-            )
-        return (
-            f"{words} {shown} {direction} the risk"
-            if shown
-            else f"{words} is not known, which {direction} the risk"
-        )
+        shown = format_value(value)
+        if self.template is not None:
+            return self.template.replace("{value}", shown or "unknown").replace("{direction}", direction)
+        if self.is_text:
+            known = f"What the notes say {direction} the risk: “{shown}”"
+            return known if shown else f"Having no note {direction} the risk"
+        if shown is None:
+            be = "are" if self.is_plural else "is"
+            return f"{_capital(self.name)} {be} not known, which {direction} the risk"
+        if self.is_plural:
+            direction = "raise" if effect > 0 else "lower" if effect < 0 else "do not change"
+        return f"{self._subject(value, shown)} {direction} the risk"
 
-    return phrase
+    def _subject(self, value: Any, shown: str) -> str:
+        if not isinstance(value, str):
+            return f"{_capital(self.name)} of {shown}"
+        if shown.lower() in NO:
+            return f"No {self.name}"
+        return _capital(self.name) if shown.lower() in YES else f"{_capital(self.name)} “{shown}”"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def format_value(value: Any) -> str | None:

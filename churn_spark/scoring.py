@@ -48,13 +48,12 @@ def with_scores(
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            frame = pa.Table.from_batches([batch]).select(needed).to_pandas()
             matrices = {
                 t.name: vector_matrix(batch.column(embedding_column(t.name)), t.dimension)
                 for t in model.spec.texts
             }
             quotes = {name: batch.column(column).to_pylist() for name, column in summaries.items()}
-            table, reasons = model.score(frame, matrices, summaries=quotes, top=top, templates=templates)
+            table, reasons = model.score(batch, matrices, summaries=quotes, top=top, templates=templates)
             arrays = [*(batch.column(k) for k in kept), *(_array(table[f.name], f.type) for f in SCORED)]
             names = [*kept, *(f.name for f in SCORED)]
             if reasons is not None:
@@ -68,9 +67,6 @@ _ARROW = {"double": pa.float64(), "float": pa.float32(), "boolean": pa.bool_(), 
 
 
 def _array(values: Any, kind: str) -> pa.Array:
-    if kind == "float":
-        column = values.to_numpy(np.float32)
-        return pa.array(column, mask=np.isnan(column))
     return pa.array(values, _ARROW[kind], from_pandas=True)
 
 

@@ -16,10 +16,10 @@ from pyspark.sql import types as T
 from xgboost.spark import SparkXGBClassifier
 
 from churn_spark import config
-from churn_spark.arrow import list_array, vector_matrix
+from churn_spark.arrow import Matrix, list_array, vector_matrix
 from churn_spark.columns import Contract
 from churn_spark.errors import ConfigError
-from churn_spark.features import Categorical, FeatureSpec, Matrix, Numeric, TextVector, assemble
+from churn_spark.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
 from churn_spark.session import slots
 from churn_spark.text import embedding_column
 

@@ -29,7 +29,7 @@ def test_in_words_orders_by_strength_and_name_the_direction() -> None:
     assert sentences([0.1, -0.5, 0.3, -1.0]) == [
         "Plan is not known, which lowers the risk",
         "What the notes say raises the risk: “Still no refund.”",
-        "Age 41 raises the risk",
+        "Age of 41 raises the risk",
     ]
 
 
@@ -41,3 +41,17 @@ def test_in_words_leaves_out_what_has_no_effect() -> None:
 
 def test_in_words_uses_a_configured_template() -> None:
     assert sentences([9.0, 0, 0, 0], {"age": "At {value} this {direction} it."})[0] == "At 41 this raises it."
+
+
+def sentence(column: str, value: object, effect: float) -> str | None:
+    effects = np.array([[effect, 0.0]], np.float32)
+    return in_words(effects, [column], {column: [value]}, quotes={}, templates={}).top(1)[2][0]
+
+
+def test_in_words_reads_aloud() -> None:
+    assert sentence("monthly_charges", 29.85, 0.2) == "Monthly charges of 29.85 raise the risk"
+    assert sentence("contract", "two year", -0.2) == "Contract “two year” lowers the risk"
+    assert sentence("tech_support", "no", 0.2) == "No tech support raises the risk"
+    assert sentence("senior_citizen", "1", 0.2) == "Senior citizen raises the risk"
+    assert sentence("complaints", 1.0, 0.2) == "Complaints of 1 raise the risk"
+    assert sentence("dependents", None, -0.1) == "Dependents are not known, which lowers the risk"
