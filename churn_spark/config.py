@@ -7,6 +7,7 @@ the environment variable that holds it.
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 import hashlib
 import json
@@ -103,16 +104,27 @@ class Features(_Section):
 
 class Split(_Section):
     mode: Literal["auto", "hash", "time", "group_time"] = "auto"
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    calibration: Annotated[float, Field(gt=0, lt=1)] = 0.15
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2
     seed: int = 42
     horizon_days: Annotated[int, Field(ge=0)] = 30
+    observed_until: dt.date | None = None
+    backtest: Annotated[int, Field(ge=0)] = 3
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> Split:
-        if self.validation + self.test >= 0.95:
-            raise ValueError("validation and test leave less than 5 % of the rows for training")
+        if self.validation + self.calibration + self.test >= 0.95:
+            raise ValueError("validation, calibration and test leave less than 5 % of the rows for training")
         return self
+
+
+class Search(_Section):
+    """How long to look for better tree settings; 0 trials: not at all."""
+
+    trials: Annotated[int, Field(ge=0)] = 0
+    max_seconds: Annotated[float, Field(gt=0)] = 600
+    max_rows: Annotated[int, Field(ge=100)] = 20_000
 
 
 class Training(_Section):
@@ -131,6 +143,9 @@ class Training(_Section):
     scale_pos_weight: Annotated[float, Field(gt=0)] = 1.0
     monotone: dict[str, Literal[-1, 0, 1]] = {}
     seed: int = 42
+    search: Search = Search()
+    max_attempts: Positive = 3
+    timeout_seconds: Annotated[float, Field(gt=0)] = 3600
     save_format: Literal["json", "pickle", "both"] = "json"
 
 
@@ -221,6 +236,11 @@ class Config(_Section):
         value = self.decision.customer_value
         if isinstance(value, str) and (value not in self.columns or self.columns[value].role != "numeric"):
             raise ValueError("decision.customer_value: neither a number nor a numeric column")
+        numeric = [n for n, c in self.columns.items() if c.role == "numeric"]
+        for name in sorted(set(self.training.monotone) - set(numeric)):
+            close = difflib.get_close_matches(name, numeric, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(f"training.monotone.{name}: not a numeric column{hint}")
         return self
 
     @property

@@ -16,11 +16,11 @@ from churn_spark.calibration import fit_calibrator
 from churn_spark.decisions import fit_policy
 from churn_spark.model import ChurnModel
 from churn_spark.scoring import with_scores
+from churn_spark.splits import SPLITS
 from churn_spark.text import status_column
 
 MAX_ROWS = 2_000_000
 MAX_CONTRIBUTION_ROWS = 5_000
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,12 @@ class Evaluation:
         table = self.metrics
         found = table[(table["split"] == split) & (table["slice"] == "all") & (table["metric"] == metric)]
         return float(found["value"].iloc[0]) if len(found) else float("nan")
+
+    @property
+    def backtest(self) -> pd.DataFrame:
+        """The rolling origins: as_of, metric, value, ci_low, ci_high, n; no rows where there were none."""
+        rows = self.metrics[self.metrics["split"] == "backtest"]
+        return rows.assign(as_of=rows["slice"].str.removeprefix("as_of="))
 
 
 def collect_scores(df: DataFrame, model: ChurnModel, *, label: str) -> pd.DataFrame:
@@ -63,10 +69,10 @@ def collect_scores(df: DataFrame, model: ChurnModel, *, label: str) -> pd.DataFr
 def evaluate(
     provisional: ChurnModel, scored: pd.DataFrame, *, losses: dict[str, Sequence[float]]
 ) -> Evaluation:
-    """Calibrate on the validation rows, choose threshold and bands there, and measure on every split."""
+    """Calibrate on the calibration rows, choose threshold and bands there, and measure on every split."""
     split = scored["split"].to_numpy()
     label, margin = scored["label"].to_numpy(float), scored["margin"].to_numpy(np.float32)
-    held = split == "validation"
+    held = split == "calibration"
     calibrator = fit_calibrator(label[held], margin[held])
     probability = calibrator.apply(margin)
     value = _customer_value(provisional, scored)

@@ -6,10 +6,12 @@ import logging
 from dataclasses import asdict, replace
 from typing import Any
 
+import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark import audit, evaluation, notes, promotion, report, schemas, storage
+from churn_spark.backtest import backtest
 from churn_spark.calibration import IDENTITY
 from churn_spark.decisions import Policy
 from churn_spark.errors import GateError, InputError
@@ -18,10 +20,11 @@ from churn_spark.job_prepare import Prepared, prepare_rows
 from churn_spark.model import ChurnModel
 from churn_spark.packages import model_id, nested_metrics, publish_model
 from churn_spark.run import Run
-from churn_spark.splits import resolve_mode, with_split
+from churn_spark.search import require_optuna, search
+from churn_spark.splits import SPLITS, count_splits, resolve_mode, with_split
 from churn_spark.tables import small_table
 from churn_spark.text import vector_dimension
-from churn_spark.training import fit_booster, fit_spec, num_workers, with_features
+from churn_spark.training import fit_booster, fit_spec, num_workers, sample_rows, with_features
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +40,27 @@ def train(run: Run) -> None:
             "no column has role label", where="columns", fix="declare the column that says who left"
         )
     resolve_mode(contract, split=config.split)
+    if config.training.search.trials:
+        require_optuna()
     with run.locked():
         num_workers(run.spark, config.training)
         prepared = prepare_rows(run, label="required")
         if run.dry:
             return
         with run.step("split") as facts:
-            df = with_split(prepared.df, contract, split=config.split)
-            facts |= _check_split(df, contract.label.name)
+            labelled = with_split(prepared.df, contract, split=config.split)
+            facts |= count_splits(labelled, contract.label.name)
+            run.record["split"] = dict(facts)
+            df = labelled.where(F.col("split").isin(*SPLITS))
         findings = _audit(run, df)
         with run.step("features") as facts:
             spec, features = _features(run, df)
             facts |= {"inputs": len(spec.names)}
+        if config.training.search.trials:
+            _search(run, features, spec)
         with run.step("fit") as facts:
             learnable = features.where("split in ('train', 'validation')")
-            fitted = fit_booster(learnable, spec, key=contract.key, training=config.training)
+            fitted = fit_booster(learnable, spec, key=contract.key, training=run.config.training)
             facts |= {"trees": fitted.booster.num_boosted_rounds(), "workers": fitted.num_workers}
         with run.step("evaluate") as facts:
             provisional = _provisional(run, fitted.booster, spec, prepared)
@@ -66,6 +75,11 @@ def train(run: Run) -> None:
             auc = result.value("roc_auc")
             run.record["metrics"] = {m: result.value(m) for m in HEADLINES}
             facts |= {"roc_auc": f"{auc:.3f}", "pr_auc": f"{result.value('pr_auc'):.3f}"}
+        if contract.snapshot and config.split.backtest:
+            with run.step("backtest") as facts:
+                past = backtest(features, spec, key=contract.key, settings=run.config)
+                result = replace(result, metrics=pd.concat([result.metrics, past], ignore_index=True))
+                facts |= {"origins": past["slice"].nunique()}
         verdict = promotion.decide(config, result)
         with run.step("publish") as facts:
             folder = publish_model(run, result, prepared, findings, fitted.num_workers, verdict)
@@ -80,23 +94,6 @@ def train(run: Run) -> None:
                 config.models_path, run.record["model_id"], run_id=run.run_id, at=run.started_at
             )
             facts |= {"tables": f"{run.tables.location('churn_metrics')}, churn_curves"}
-
-
-def _check_split(df: DataFrame, label: str) -> dict[str, int]:
-    """Count rows and churners per split; every split needs both classes."""
-    counts = df.where("split is not null").groupBy("split").agg(
-        F.count("*").alias("rows"), F.sum(F.col(label).cast("int")).alias("churners")
-    ).collect()  # fmt: skip
-    found = {r["split"]: (r["rows"], r["churners"]) for r in counts}
-    for name in evaluation.SPLITS:
-        rows, churners = found.get(name, (0, 0))
-        if not 0 < churners < rows:
-            raise InputError(
-                f"the {name} split has {churners} churners in {rows} rows; it needs both kinds",
-                where="split",
-                fix="give more rows, or another split.seed or share",
-            )
-    return {name: found[name][0] for name in evaluation.SPLITS}
 
 
 def _audit(run: Run, df: DataFrame) -> list[report.Finding]:
@@ -136,14 +133,27 @@ def _features(run: Run, df: DataFrame) -> tuple[FeatureSpec, DataFrame]:
     dimensions = {t.name: found for t in contract.texts if (found := vector_dimension(train, t.name))}
     spec = fit_spec(train, contract, features=config.features, dimensions=dimensions)
     assert contract.label is not None
-    used = df.where("split is not null")
-    built = with_features(used, spec, keep=[*contract.key, "split", contract.label.name])
+    built = with_features(df, spec, keep=[*contract.key, "split", contract.label.name])
     path = storage.join(run.work, "features")
     built.write.mode("overwrite").parquet(path)
     stored = run.spark.read.parquet(path).withColumns(
         {"label": F.col(contract.label.name).cast("double"), "is_validation": F.col("split") == "validation"}
     )
     return spec, stored
+
+
+def _search(run: Run, features: DataFrame, spec: FeatureSpec) -> None:
+    """Look for better tree settings on samples of train and validation rows; the run goes on with the best."""
+    training = run.config.training
+    with run.step("search") as facts:
+        train, validation = (
+            sample_rows(features.where(F.col("split") == name), limit=training.search.max_rows)
+            for name in ("train", "validation")
+        )
+        found = search(train, validation, spec, training=training)
+        run.record["search"] = list(found.trials)
+        run.config = run.config.model_copy(update={"training": training.model_copy(update=found.settings)})
+        facts |= {"trials": len(found.trials), **found.settings}
 
 
 def _provisional(run: Run, booster: Any, spec: FeatureSpec, prepared: Prepared) -> ChurnModel:
@@ -167,6 +177,7 @@ def _provisional(run: Run, booster: Any, spec: FeatureSpec, prepared: Prepared) 
         "embedding": notes.embedding_identity(config.text) if contract.texts else None,
         "summary": notes.summary_identity(config.text) if contract.texts else None,
         "training": config.training.model_dump(mode="json"),
+        "search": run.record.get("search", []),
         "split": config.split.model_dump(mode="json"),
         "templates": config.scoring.templates,
         "versions": run.record["versions"],

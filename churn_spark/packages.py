@@ -92,6 +92,7 @@ def _write_package(
         rejects_by_rule=prepared.rows.by_rule,
         text=asdict(prepared.text),
         importance=result.importance,
+        backtest=result.backtest,
         policy=model.policy,
         calibrator=model.calibrator.kind,
         n_trees=model.booster.num_boosted_rounds(),

@@ -123,7 +123,8 @@ def customers(
 
     Without `months` one row a customer: COLUMNS. With `months` a panel: one row a customer and month, with
     `snapshot_date`; `churn` says whether the customer leaves within 30 days after it, and who has left has no
-    further rows; from snapshot DRIFT_MONTH on customers behave differently. `form` is `clean` (typed),
+    further rows; from snapshot DRIFT_MONTH on customers behave differently. Up to 12 months, a shorter panel is
+    the beginning of a longer one. `form` is `clean` (typed),
     `raw` (all strings, about 1 % bad rows) or `truth` (the key and `true_probability`). Which rows of a
     raw panel are bad depends on `months`, too. Raises ConfigError.
     """
@@ -196,7 +197,7 @@ def _names(months: int | None, form: Form) -> list[str]:
 
 def _block(seed: int, block: int, months: int | None, form: Form) -> pd.DataFrame:
     """All rows of one block of customers, indexed by row number."""
-    people = _people(seed, block)
+    people = _people(seed, block, months or 1)
     if months is None:
         people["joined"] = 0  # a cross-section shows everybody
     joined = people["joined"].to_numpy()
@@ -222,8 +223,8 @@ def _uniforms(seed: int, block: int, stream: int, count: int) -> Floats:
     return np.random.Generator(generator).random((count, BLOCK))
 
 
-def _people(seed: int, block: int) -> pd.DataFrame:
-    """What does not change from month to month, for a whole block."""
+def _people(seed: int, block: int, months: int) -> pd.DataFrame:
+    """What does not change from month to month, for a whole block. Customers join until a long panel ends."""
     age, tenure, plan, spend, no_spend, no_plan, new, joined = _uniforms(seed, block, PEOPLE, 8)
     number = np.arange(block * BLOCK, (block + 1) * BLOCK)
     shares, prices = np.array(list(PLANS.values())).T
@@ -235,7 +236,7 @@ def _people(seed: int, block: int) -> pd.DataFrame:
             "tenure": np.minimum(22 * (-np.log1p(-tenure)) ** 1.3, 300),
             "spend_rate": np.where(no_spend < 0.03, np.nan, prices[kind] * np.exp(0.2 * _logit(spend))),
             "plan_type": np.where(no_plan < 0.02, None, np.array(list(PLANS), dtype=object)[kind]),
-            "joined": np.where(new < 0.45, 1 + np.floor(11 * joined), 0),
+            "joined": np.where(new < 0.45, 1 + np.floor(max(11, months - 1) * joined), 0),
         },
         index=number,
     )

@@ -68,8 +68,12 @@ REASONS = (
 METRICS = (
     Field("run_id", "string", "the run that measured it"),
     Field("model_id", "string", "the model measured"),
-    Field("split", "string", "train, validation or test"),
-    Field("slice", "string", "`all`, or column=value"),
+    Field(
+        "split",
+        "string",
+        "train, validation, calibration, test, or backtest (models fitted up to a past date)",
+    ),
+    Field("slice", "string", "`all`, column=value, or as_of=date of a backtest"),
     Field("metric", "string", "its name, e.g. roc_auc"),
     Field("value", "double", "the estimate"),
     Field("ci_low", "double", "lower end of the 95 % interval (bootstrap over customers)"),
@@ -79,7 +83,7 @@ METRICS = (
 CURVES = (
     Field("run_id", "string", "the run that measured it"),
     Field("model_id", "string", "the model measured"),
-    Field("split", "string", "train, validation or test"),
+    Field("split", "string", "train, validation, calibration or test"),
     Field("curve", "string", "roc, pr, gains, calibration, profit, learning, ..."),
     Field("bin", "int", "position along the curve"),
     Field("x", "double", "horizontal value"),

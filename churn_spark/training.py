@@ -20,6 +20,8 @@ from churn_spark.arrow import Matrix, list_array, vector_matrix
 from churn_spark.columns import Contract
 from churn_spark.errors import ConfigError
 from churn_spark.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
+from churn_spark.guard import guarded
+from churn_spark.search import Rows
 from churn_spark.session import slots
 from churn_spark.text import embedding_column
 
@@ -130,6 +132,18 @@ def batch_vectors(table: pa.Table, spec: FeatureSpec) -> dict[str, Matrix]:
     return {t.name: vector_matrix(table.column(embedding_column(t.name)), t.dimension) for t in spec.texts}
 
 
+def sample_rows(df: DataFrame, *, limit: int) -> Rows:
+    """Bring `features` and `label` of at most `limit` rows, chosen by hash, to the driver."""
+    rows = (
+        df.select("features", "label")
+        .orderBy(F.xxhash64("features", "label"), "label")
+        .limit(limit)
+        .toPandas()
+    )
+    features = np.stack(rows["features"].to_list()).astype(np.float32)
+    return Rows(features, rows["label"].to_numpy(np.float32))
+
+
 TREE_SETTINGS = (
     "n_estimators", "max_depth", "learning_rate", "early_stopping_rounds", "min_child_weight", "subsample",
     "colsample_bytree", "reg_alpha", "reg_lambda", "gamma", "max_bin", "scale_pos_weight",
@@ -153,13 +167,21 @@ def fit_booster(df: DataFrame, spec: FeatureSpec, *, key: Sequence[str], trainin
     """Fit gradient-boosted trees with early stopping on the rows flagged for validation.
 
     `df` has the key columns, `features`, `label` (double) and `is_validation` (boolean), materialised: the
-    fit reads it twice. The same rows and worker count give the same trees, since rows are placed by hash of
-    the key and sorted.
+    fit reads it twice, and again where a worker died. The same rows and worker count give the same trees,
+    since rows are placed by hash of the key and sorted. Raises ResourceError where no attempt succeeds.
     """
     workers = num_workers(df.sparkSession, training)
     placed = df.repartition(workers, *key).sortWithinPartitions(*key)
     logging.getLogger("XGBoost-PySpark").setLevel(logging.WARNING)
-    model = _classifier(spec, workers, training).fit(placed.select("features", "label", "is_validation"))
+    rows = placed.select("features", "label", "is_validation")
+    classifier = _classifier(spec, workers, training)
+    model = guarded(
+        df.sparkSession.sparkContext,
+        lambda: classifier.fit(rows),
+        name="fit",
+        attempts=training.max_attempts,
+        seconds=training.timeout_seconds,
+    )
     booster, summary = model.get_booster(), model.training_summary
     best = int(booster.attributes().get("best_iteration", booster.num_boosted_rounds() - 1))
     return Fitted(

@@ -250,10 +250,16 @@ def test_panel_has_one_row_a_month_until_the_customer_leaves(panel: pd.DataFrame
 
 
 def test_panel_of_more_months_begins_with_the_shorter_one(panel: pd.DataFrame) -> None:
-    longer = customers(0, 1_000, seed=1, months=14)
-    first_year = longer[longer["snapshot_date"] <= panel["snapshot_date"].max()].reset_index(drop=True)
-    assert len(longer) > len(panel)
-    pd.testing.assert_frame_equal(first_year, panel)
+    shorter = customers(0, 1_000, seed=1, months=8)
+    beginning = panel[panel["snapshot_date"] <= shorter["snapshot_date"].max()].reset_index(drop=True)
+    assert len(panel) > len(shorter)
+    pd.testing.assert_frame_equal(beginning, shorter)
+
+
+def test_customers_join_until_a_long_panel_ends() -> None:
+    longer = customers(0, 1_000, seed=1, months=15)
+    first_seen = longer.groupby("customer_id")["snapshot_date"].min()
+    assert first_seen.value_counts().reindex(sorted(longer["snapshot_date"].unique())).min() > 10
 
 
 def test_panel_behaves_differently_after_the_drift(panel: pd.DataFrame) -> None:

@@ -7,20 +7,26 @@ import pytest
 from churn_spark.columns import Column, Contract
 from churn_spark.config import Split
 from churn_spark.errors import InputError
-from churn_spark.splits import with_split
+from churn_spark.splits import SPLITS, count_splits, with_split
 
 ID = Column(role="id", name="customer_id")
 SNAPSHOT = Column(role="snapshot", name="day")
+PANEL = Contract((ID, SNAPSHOT))
+
+
+def shares(df):
+    total = df.count()
+    return {r["split"]: r["count"] / total for r in df.groupBy("split").count().collect()}
 
 
 def test_with_split_by_hash_ignores_partitioning_and_other_rows(spark):
     ids = spark.range(3000).selectExpr("concat('C', id) AS customer_id")
-    contract, split = Contract((ID,)), Split()
+    contract, split = Contract((ID,)), Split(validation=0.1, calibration=0.2, test=0.3)
     first = with_split(ids, contract, split=split)
     other = with_split(ids.repartition(7).where("customer_id like '%7'"), contract, split=split)
     assert other.join(first, ["customer_id", "split"], "left_anti").count() == 0
-    shares = {r["split"]: r["count"] / 3000 for r in first.groupBy("split").count().collect()}
-    assert shares == pytest.approx({"train": 0.6, "validation": 0.2, "test": 0.2}, abs=0.03)
+    wanted = {"train": 0.4, "validation": 0.1, "calibration": 0.2, "test": 0.3}
+    assert shares(first) == pytest.approx(wanted, abs=0.03)
 
 
 def test_with_split_seed_gives_another_split(spark):
@@ -29,33 +35,82 @@ def test_with_split_seed_gives_another_split(spark):
     assert one.join(two, ["customer_id", "split"]).count() < 200
 
 
-def panel(spark, months):
+def panel(spark, months, customers=50):
     days = [dt.date(2025, m, 1) for m in months]
-    rows = [(f"C{i}", day) for i in range(50) for day in days]
-    return spark.createDataFrame(rows, "customer_id string, day date")
+    rows = [(f"C{i}", day, i % 3 == 0) for i in range(customers) for day in days]
+    return spark.createDataFrame(rows, "customer_id string, day date, churn boolean")
+
+
+def periods(df):
+    """split -> the months it holds."""
+    rows = df.select("split", "day").distinct().collect()
+    return {name: sorted(r.day.month for r in rows if r.split == name) for name in {r.split for r in rows}}
 
 
 def test_with_split_by_time_keeps_a_gap_before_each_later_part(spark):
-    df = with_split(panel(spark, range(1, 11)), Contract((ID, SNAPSHOT)), split=Split(horizon_days=30))
-    bounds = {r[0]: (r[1], r[2]) for r in df.groupBy("split").agg({"day": "min"}).join(
-        df.groupBy("split").agg({"day": "max"}), "split").collect()}  # fmt: skip
-    assert bounds["train"][1] + dt.timedelta(30) <= bounds["validation"][0]
-    assert bounds["validation"][1] + dt.timedelta(30) <= bounds["test"][0]
+    split = Split(horizon_days=32, observed_until=dt.date(2025, 12, 31))
+    found = periods(with_split(panel(spark, range(1, 11)), PANEL, split=split))
+    assert found == {
+        "train": [1, 2, 3], "gap": [4, 8], "validation": [5, 6, 7], "calibration": [5, 6, 7], "test": [9, 10]
+    }  # fmt: skip
+
+
+def test_with_split_by_time_divides_the_held_customers_by_hash(spark):
+    split = Split(validation=0.05, calibration=0.15)
+    held = with_split(panel(spark, range(1, 11), 400), PANEL, split=split)
+    held = held.where("split in ('validation', 'calibration')")
+    assert shares(held) == pytest.approx({"validation": 0.25, "calibration": 0.75}, abs=0.07)
+    sides = held.select("customer_id", "split").distinct()
+    assert sides.count() == held.select("customer_id").distinct().count() == 400
+
+
+@pytest.mark.parametrize(
+    ("until", "censored"),
+    [
+        (None, [10]),
+        (dt.date(2025, 10, 31), []),
+        (dt.date(2025, 10, 30), [10]),
+        (dt.date(2025, 8, 31), [9, 10]),
+    ],
+)
+def test_with_split_never_uses_an_outcome_that_was_not_known_yet(spark, until, censored):
+    df = panel(spark, range(1, 11))
+    for mode in ("time", "group_time", "hash"):
+        split = Split(mode=mode, horizon_days=30, observed_until=until)
+        assert periods(with_split(df, PANEL, split=split)).get("censored", []) == censored
 
 
 def test_with_split_group_time_puts_no_customer_on_two_sides(spark):
-    df = with_split(panel(spark, range(1, 11)), Contract((ID, SNAPSHOT)), split=Split(mode="group_time"))
-    sides = df.where("split is not null").groupBy("customer_id").agg({"split": "count", "customer_id": "max"})
-    assert sides.count() > 0
-    distinct = df.where("split is not null").select("customer_id", "split").distinct()
-    assert distinct.count() == distinct.select("customer_id").distinct().count()
+    df = with_split(panel(spark, range(1, 11), 200), PANEL, split=Split(mode="group_time"))
+    assert {"other_side", *SPLITS} <= set(shares(df))
+    used = df.where(df.split.isin(*SPLITS)).select("customer_id", "split").distinct()
+    assert used.count() == used.select("customer_id").distinct().count() > 100
+    by_time = with_split(panel(spark, range(1, 11), 200), PANEL, split=Split())
+    later = used.where("split = 'test'").join(by_time.where("split = 'test'"), "customer_id", "left_anti")
+    assert later.count() == 0
 
 
-def test_with_split_by_time_refuses_too_few_dates(spark):
+@pytest.mark.parametrize(("months", "horizon"), [([1, 2, 3], 30), (range(1, 9), 90), ([1], 30)])
+def test_with_split_by_time_refuses_too_few_dates(spark, months, horizon):
     with pytest.raises(InputError, match="too few"):
-        with_split(panel(spark, [1]), Contract((ID, SNAPSHOT)), split=Split())
+        with_split(panel(spark, months), PANEL, split=Split(horizon_days=horizon))
+
+
+def test_with_split_by_time_makes_do_with_three_dates(spark):
+    uneven = panel(spark, [1, 2], 200).union(panel(spark, [3]))
+    found = periods(with_split(uneven, PANEL, split=Split(horizon_days=28, observed_until="2025-03-31")))
+    assert found == {"train": [1], "validation": [2], "calibration": [2], "test": [3]}
 
 
 def test_with_split_by_time_refuses_a_table_without_snapshot(spark):
     with pytest.raises(InputError, match="snapshot"):
         with_split(panel(spark, [1]), Contract((ID,)), split=Split(mode="time"))
+
+
+def test_count_splits_counts_every_row_and_wants_both_classes(spark):
+    df = with_split(panel(spark, range(1, 11)), PANEL, split=Split(horizon_days=30))
+    counts = count_splits(df, "churn")
+    assert sum(counts.values()) == 500
+    assert counts["censored"] == 50
+    with pytest.raises(InputError, match="train split has 0 churners"):
+        count_splits(df.withColumn("churn", df.churn & (df.split != "train")), "churn")

@@ -1,0 +1,84 @@
+"""How would it have done at past dates? A model is fitted anew up to each origin and tested on what came next."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import xgboost as xgb
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from scipy.special import expit
+
+from churn_spark import config, metrics
+from churn_spark.arrow import vector_matrix
+from churn_spark.decisions import Policy
+from churn_spark.features import FeatureSpec
+from churn_spark.splits import BUCKETS, bucket
+from churn_spark.training import fit_booster
+
+log = logging.getLogger(__name__)
+
+METRICS = ("roc_auc", "pr_auc", "lift_10", "capture_10")
+MAX_TEST_ROWS = 200_000
+
+
+def backtest(
+    df: DataFrame, spec: FeatureSpec, *, key: Sequence[str], settings: config.Config
+) -> pd.DataFrame:
+    """Measure `split.backtest` rolling origins (Tashman 2000), the newest ones, as rows of `metrics.evaluate`.
+
+    Their split is `backtest` and their slice `as_of=` the newest snapshot learnt from: all those whose outcomes
+    were known when the tested one was taken. `df` has the key (id, snapshot date), `features` and `label`. The
+    feature spec is that of the training rows, and a hash of the customers stops the trees. Scores are not
+    calibrated, so only metrics of ranking are told, on at most 200,000 customers chosen by hash.
+    """
+    customer, snapshot = key
+    split = settings.split
+    tables = []
+    for origin, tested in _origins(df, snapshot, split):
+        early = df.where(F.col(snapshot) <= F.lit(origin))
+        stops = bucket(customer, f"{split.seed}:backtest") < split.validation * BUCKETS
+        fitted = fit_booster(
+            early.withColumn("is_validation", stops), spec, key=key, training=settings.training
+        )
+        later = df.where(F.col(snapshot) == F.lit(tested)).orderBy(F.xxhash64(customer)).limit(MAX_TEST_ROWS)
+        scored = with_margin(later, fitted.booster, keep=(customer, "label")).toPandas().sort_values(customer)
+        probability = expit(scored["margin"].to_numpy(np.float64))
+        measured = metrics.evaluate(scored["label"], probability, policy=Policy(), split="test")
+        told = measured[measured["metric"].isin(METRICS)]
+        tables.append(told.assign(split="backtest", slice=f"as_of={origin}"))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"slice": []})
+
+
+def _origins(df: DataFrame, snapshot: str, split: config.Split) -> list[tuple[dt.date, dt.date]]:
+    """Pairs of dates, oldest first: learn from snapshots up to the first, test on the second."""
+    gap = dt.timedelta(max(1, split.horizon_days))
+    counts = df.groupBy(snapshot).agg(F.sum("label")).orderBy(snapshot).collect()
+    days = [day for day, churners in counts if churners]
+    known = {tested: [d for d in days if d + gap <= tested] for tested in days}
+    pairs = [(earlier[-1], tested) for tested, earlier in known.items() if earlier]
+    return pairs[-split.backtest :] if split.backtest else []
+
+
+def with_margin(df: DataFrame, booster: xgb.Booster, *, keep: Sequence[str]) -> DataFrame:
+    """Return the columns `keep` and `margin` (float, log-odds) of rows with `features`."""
+    schema = T.StructType([*(df.schema[k] for k in keep), T.StructField("margin", T.FloatType())])
+    raw, width, names = bytes(booster.save_raw("ubj")), booster.num_features(), list(keep)
+
+    def add(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        model = xgb.Booster({"nthread": 1})
+        model.load_model(bytearray(raw))
+        for batch in batches:
+            matrix = vector_matrix(batch.column("features"), width)
+            margin = model.inplace_predict(matrix, predict_type="margin")
+            yield pa.RecordBatch.from_arrays(
+                [*map(batch.column, names), pa.array(margin)], [*names, "margin"]
+            )
+
+    return df.select(*keep, "features").mapInArrow(add, schema)

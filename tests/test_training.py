@@ -1,0 +1,103 @@
+"""The fit survives a dead worker with the same trees, and a hanging one does not hang the run."""
+
+import hashlib
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xgboost as xgb
+from pyspark import TaskContext
+from xgboost.spark import SparkXGBClassifier
+
+from churn_spark import training
+from churn_spark.config import Training
+from churn_spark.errors import ConfigError, ResourceError
+from churn_spark.features import FeatureSpec, Numeric
+from churn_spark.guard import guarded
+from churn_spark.training import fit_booster
+
+SPEC = FeatureSpec(tuple(Numeric(f"x{i}") for i in range(3)))
+SETTINGS = Training(n_estimators=5, max_depth=3, num_workers=2)
+
+
+@pytest.fixture(scope="module")
+def rows(spark, tmp_path_factory):
+    random = np.random.default_rng(7)
+    x = random.normal(size=(400, 3)).astype(np.float32)
+    frame = pd.DataFrame({"customer_id": [f"C{i}" for i in range(400)], "features": list(x)})
+    frame["label"] = (x[:, 0] + random.normal(size=400) > 0).astype(float)
+    frame["is_validation"] = np.arange(400) % 4 == 0
+    path = str(tmp_path_factory.mktemp("rows"))
+    schema = "customer_id string, features array<float>, label double, is_validation boolean"
+    spark.createDataFrame(frame, schema).write.mode("overwrite").parquet(path)
+    return spark.read.parquet(path)
+
+
+def trees(fitted) -> str:
+    return hashlib.sha256(fitted.booster.save_raw("json")).hexdigest()
+
+
+def trouble(monkeypatch, marker: Path, kind: str) -> None:
+    """Let one worker die or hang in the middle of the first attempt, by a callback of the real estimator."""
+
+    class Trouble(xgb.callback.TrainingCallback):
+        def after_iteration(self, model, epoch, evals_log):
+            if epoch == 2 and TaskContext.get().partitionId() == 1 and not marker.exists():
+                marker.touch()
+                if kind == "dies":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(600)
+            return False
+
+    monkeypatch.setattr(training, "SparkXGBClassifier", partial(SparkXGBClassifier, callbacks=[Trouble()]))
+
+
+def test_fit_booster_with_a_worker_killed_halfway_gives_the_same_trees(rows, monkeypatch, tmp_path):
+    undisturbed = trees(fit_booster(rows, SPEC, key=["customer_id"], training=SETTINGS))
+    trouble(monkeypatch, tmp_path / "died", "dies")
+    again = trees(fit_booster(rows.repartition(3), SPEC, key=["customer_id"], training=SETTINGS))
+    assert (tmp_path / "died").exists()
+    assert again == undisturbed
+
+
+def test_fit_booster_whose_worker_hangs_ends_at_the_deadline(spark, rows, monkeypatch, tmp_path):
+    trouble(monkeypatch, tmp_path / "hung", "hangs")
+    hurried = SETTINGS.model_copy(update={"timeout_seconds": 12})
+    with pytest.raises(ResourceError, match="not done after 12 seconds") as problem:
+        fit_booster(rows, SPEC, key=["customer_id"], training=hurried)
+    assert problem.value.exit_code == 23
+    assert (tmp_path / "hung").exists()
+    assert rows.count() == 400  # later jobs are not cancelled
+
+
+def test_guarded_gives_up_after_the_attempts_allowed(spark):
+    attempts = []
+
+    def work():
+        attempts.append(1)
+        raise RuntimeError("a worker died")
+
+    with pytest.raises(ResourceError, match="failed 2 times") as problem:
+        guarded(spark.sparkContext, work, name="fit", attempts=2, seconds=60)
+    assert len(attempts) == 2
+    assert "a worker died" not in str(problem.value)  # it stands in error.txt
+
+
+def test_fit_booster_checks_the_slots_first(rows):
+    many = SETTINGS.model_copy(update={"num_workers": 64})
+    with pytest.raises(ConfigError, match="64 workers asked for, 2 slots there"):
+        fit_booster(rows, SPEC, key=["customer_id"], training=many)
+
+
+def test_fit_booster_keeps_a_monotone_constraint(rows):
+    falling = SETTINGS.model_copy(update={"monotone": {"x0": -1}})
+    booster = fit_booster(rows, SPEC, key=["customer_id"], training=falling).booster
+    grid = np.zeros((50, 3), np.float32)
+    grid[:, 0] = np.linspace(-3, 3, 50)
+    margin = booster.inplace_predict(grid, predict_type="margin")
+    assert (np.diff(margin) <= 0).all()  # although risk rises with x0 in these rows
