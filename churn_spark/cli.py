@@ -163,8 +163,24 @@ def _at(tree: Any, key: str) -> Any:
     return tree
 
 
+def _tables(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    config = _config(options)
+    from churn_spark.config import is_table_name
+    from churn_spark.ddl import FORMS
+    from churn_spark.schemas import published
+
+    if is_table_name(config.output) and options.form != "markdown":
+        raise ConfigError(
+            "the tables of a catalog are defined already", where="output", fix="give the folder of the files"
+        )
+    _say([FORMS[options.form](published(config.contract), config.output).rstrip()])
+    return 0
+
+
 def _rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
+    if options.score_date:
+        return _rollback_scores(options, config)
     from churn_spark.promotion import rollback
     from churn_spark.run import lock
 
@@ -177,6 +193,21 @@ def _rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             f"next: churn-spark score --raw {config.raw} --output {config.output}",
         ]
     )
+    return 0
+
+
+def _rollback_scores(options: argparse.Namespace, config: Any) -> int:
+    from churn_spark.publishing import recover, rollback
+    from churn_spark.run import lock
+    from churn_spark.session import get_session
+    from churn_spark.tables import SCORED_TABLES, Tables
+
+    with lock(config.folder, "score", "rollback"):
+        spark, tables = get_session(config.spark.app_name, conf=config.spark.conf), Tables.of(config)
+        recover(tables, spark)
+        day = f"score_date={options.score_date.isoformat()}"
+        run_id = rollback(tables, spark, SCORED_TABLES, partition=day, to=options.to)
+    _say([f"{' and '.join(SCORED_TABLES)} of {options.score_date} are those of run {run_id} again"])
     return 0
 
 
@@ -254,7 +285,19 @@ def _parser() -> argparse.ArgumentParser:
     config = _add(commands, "config", "show the merged settings, or their JSON Schema", _config_command)
     config.add_argument("what", choices=["show", "schema"])
     _add_common(config)
-    _add_common(_add(commands, "rollback", "make the previous champion champion again", _rollback))
+    tables = _add(commands, "tables", "every published table: documentation, or DDL for a dialect", _tables)
+    tables.add_argument(
+        "form", nargs="?", default="markdown", choices=["markdown", "spark", "duckdb", "trino", "bigquery"]
+    )
+    _add_common(tables)
+    back = _add(
+        commands, "rollback", "the previous champion, or the previous scores of a date, again", _rollback
+    )
+    back.add_argument(
+        "--score-date", type=_date, metavar="YYYY-MM-DD", help="scores of this day, not the champion"
+    )
+    back.add_argument("--to", metavar="RUN_ID", help="with --score-date: the run whose scores to put back")
+    _add_common(back)
     explain = _add(commands, "explain", "one customer's score, reasons and summary", _explain)
     explain.add_argument("--customer", required=True, metavar="ID")
     _add_common(explain)

@@ -171,6 +171,12 @@ class Promotion(_Section):
 class Scoring(_Section):
     reasons: Annotated[int, Field(ge=0, le=3)] = 3
     templates: dict[str, str] = {}
+    max_mean_shift: Share | None = 0.1
+
+
+class TableSettings(_Section):
+    format: Literal["parquet", "delta", "iceberg"] = "parquet"
+    keep_versions: Positive = 2
 
 
 class SparkSettings(_Section):
@@ -200,6 +206,7 @@ class Config(_Section):
     decision: Decision = Decision()
     promotion: Promotion = Promotion()
     scoring: Scoring = Scoring()
+    tables: TableSettings = TableSettings()
     spark: SparkSettings = SparkSettings()
 
     @field_validator("leakage", mode="before")
@@ -233,6 +240,8 @@ class Config(_Section):
         twice = sorted({s for s in sources if sources.count(s) > 1})
         if twice:
             raise ValueError(f"columns: two columns read the same source {twice}")
+        if self.tables.format == "iceberg" and not is_table_name(self.output):
+            raise ValueError("tables.format: iceberg needs a catalog; give output as catalog.schema")
         value = self.decision.customer_value
         if isinstance(value, str) and (value not in self.columns or self.columns[value].role != "numeric"):
             raise ValueError("decision.customer_value: neither a number nor a numeric column")

@@ -13,7 +13,7 @@ from churn_spark.tables import Tables
 def explain(config: Config, customer: str) -> list[str]:
     """One customer's newest score, summary and every reason, in words. Raises InputError for an unknown one."""
     spark = get_session(config.spark.app_name, conf=config.spark.conf)
-    tables = Tables(config.output, "", "")
+    tables = Tables.of(config)
     scores, reasons = tables.read(spark, "churn_scores"), tables.read(spark, "churn_reasons")
     mine = (
         None

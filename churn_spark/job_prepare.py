@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark import storage
+from churn_spark import schemas, storage
 from churn_spark.columns import Contract
 from churn_spark.files import reading
 from churn_spark.run import Run
 from churn_spark.sources import read_raw
+from churn_spark.tables import with_comments
 from churn_spark.text import Cache, TextCounts, price_texts, with_texts
 from churn_spark.validation import Counts, LabelUse, check_gates, split_valid
 
@@ -99,4 +100,5 @@ def _publish_rejects(run: Run, rejected: DataFrame) -> str:
             "run_id": F.lit(run.run_id),
         }
     )
-    return run.tables.append(lineage, "churn_rejects", partition=f"run_date={run.started_at:%Y-%m-%d}")
+    told = with_comments(lineage, schemas.rejects_schema(run.config.contract))
+    return run.tables.append(told, "churn_rejects", partition=f"run_date={run.started_at:%Y-%m-%d}")

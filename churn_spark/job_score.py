@@ -9,12 +9,14 @@ from pyspark.sql import functions as F
 
 from churn_spark import storage
 from churn_spark.columns import Contract
-from churn_spark.errors import GateError
 from churn_spark.job_prepare import prepare_rows
+from churn_spark.model import ChurnModel
 from churn_spark.packages import check_fits, load_model
+from churn_spark.publishing import publish, recover, stage
 from churn_spark.run import Run
 from churn_spark.scoring import (
     as_published,
+    check_scores,
     reasons_table,
     with_previous,
     with_ranks,
@@ -22,6 +24,7 @@ from churn_spark.scoring import (
     with_status,
     within_capacity,
 )
+from churn_spark.tables import SCORED_TABLES
 
 
 def score(run: Run, *, score_date: dt.date, model_name: str = "champion") -> None:
@@ -31,10 +34,11 @@ def score(run: Run, *, score_date: dt.date, model_name: str = "champion") -> Non
     check_fits(config, model)
     run.record |= {"model_id": model.model_id, "score_date": score_date.isoformat()}
     with run.locked():
+        run.tables.check(run.spark)
         prepared = prepare_rows(run, label="ignored")
         if run.dry:
             return
-        key = config.contract.id.name
+        recover(run.tables, run.spark)
         with run.step("score") as facts:
             live = _live(prepared.df, config.contract)
             scored = with_status(
@@ -44,28 +48,46 @@ def score(run: Run, *, score_date: dt.date, model_name: str = "champion") -> Non
             path = storage.join(run.work, "scored")
             scored.write.mode("overwrite").parquet(path)
             scored = run.spark.read.parquet(path)
-            facts |= {"rows": _verify(scored, key)}
+            facts |= {"rows": scored.count()}
         with run.step("publish") as facts:
-            history = run.tables.read(run.spark, "churn_scores")
-            ranked = within_capacity(with_ranks(scored, key=key), key=key, capacity=config.decision.capacity)
-            dated = with_previous(ranked, history, key=key, before=F.lit(score_date))
-            final = dated.withColumns(
-                {
-                    "score_reused": F.lit(False),
-                    "label_basis": F.lit(model.manifest["label_basis"]),
-                    "model_id": F.lit(model.model_id),
-                    "run_id": F.lit(run.run_id),
-                    "scored_at": F.lit(run.started_at),
-                }
-            )
-            rows = run.record["rows"]["scored"] = int(scored.count())
-            day = f"score_date={score_date.isoformat()}"
-            if config.scoring.reasons:
-                reasons = reasons_table(scored, config.contract, run_id=run.run_id)
-                run.tables.replace(reasons, "churn_reasons", partition=day)
-            published = as_published(final, config.contract, rows=rows)
-            facts["table"] = run.tables.replace(published, "churn_scores", partition=day)
-            run.tables.define_latest(run.spark, "churn_scores", partition="score_date")
+            customers = live.select(config.contract.id.name).distinct().count()
+            facts["table"] = _publish(run, scored, model, score_date=score_date, customers=customers)
+
+
+def _publish(run: Run, scored: DataFrame, model: ChurnModel, *, score_date: dt.date, customers: int) -> str:
+    """Rank the scored rows and replace the date in `churn_scores` and `churn_reasons`; returns the location."""
+    config, tables, key = run.config, run.tables, run.config.contract.id.name
+    day = f"score_date={score_date.isoformat()}"
+    history = tables.read(run.spark, "churn_scores")
+    earlier = None if history is None else history.where(F.col("score_date") < F.lit(score_date))
+    ranked = with_ranks(scored, key=key, folder=storage.join(run.work, "ranks"))
+    chosen = within_capacity(
+        ranked, key=key, capacity=config.decision.capacity, folder=storage.join(run.work, "chosen")
+    )
+    dated = with_previous(chosen, history, key=key, before=F.lit(score_date))
+    final = dated.withColumns(
+        {
+            "score_reused": F.lit(False),
+            "label_basis": F.lit(model.manifest["label_basis"]),
+            "model_id": F.lit(model.model_id),
+            "run_id": F.lit(run.run_id),
+            "scored_at": F.lit(run.started_at),
+        }
+    )
+    staged = stage(
+        tables,
+        {
+            "churn_reasons": reasons_table(scored, config.contract, run_id=run.run_id),
+            "churn_scores": as_published(final, config.contract, rows=customers),
+        },
+        partition=day,
+    )
+    run.record["rows"]["scored"] = check_scores(
+        staged["churn_scores"], earlier, customers=customers, max_mean_shift=config.scoring.max_mean_shift
+    )
+    publish(tables, run.spark, SCORED_TABLES, partition=day)
+    tables.define_latest(run.spark, "churn_scores", partition="score_date")
+    return tables.location("churn_scores")
 
 
 def _live(df: DataFrame, contract: Contract) -> DataFrame:
@@ -74,16 +96,3 @@ def _live(df: DataFrame, contract: Contract) -> DataFrame:
         return df
     newest = df.groupBy(contract.id.name).agg(F.max(contract.snapshot.name).alias(contract.snapshot.name))
     return df.join(newest, [contract.id.name, contract.snapshot.name], "left_semi")
-
-
-def _verify(scored: DataFrame, key: str) -> int:
-    """Before anything is published: one row per customer, a probability wherever the status is ok."""
-    bad = (F.col("score_status") == "ok") & F.col("churn_probability").isNull()
-    found = scored.agg(F.count("*"), F.count_distinct(key), F.count(F.when(bad, 1))).first()
-    rows, customers, missing = found or (0, 0, 0)
-    if rows != customers or missing:
-        raise GateError(
-            f"{rows} scored rows for {customers} customers, {missing} without a probability: not published",
-            fix="see error.txt; this should not happen, please report it",
-        )
-    return int(rows)

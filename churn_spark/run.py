@@ -101,7 +101,7 @@ class Run:
 
     @property
     def tables(self) -> Tables:
-        return Tables(self.config.output, self.work, self.run_id)
+        return Tables.of(self.config, work=self.work, run_id=self.run_id)
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the job's lock on the output folder; a dry run needs none."""

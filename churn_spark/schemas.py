@@ -1,6 +1,7 @@
 """Every published table, column by column: name, type, comment.
 
-From this one place come the Spark schemas, the comments in Parquet and catalog, and the documentation page.
+From this one place come the Spark schemas, the comments in Parquet and catalog, and (`ddl`) the documentation page
+and the statements that define the tables elsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +18,15 @@ class Field(NamedTuple):
     name: str
     type: str
     comment: str
+
+
+class Table(NamedTuple):
+    """A published table; the columns of `partitions` stand in the folders' names, not in the files."""
+
+    name: str
+    comment: str
+    fields: tuple[Field, ...]
+    partitions: tuple[Field, ...] = ()
 
 
 KEYS = (Field("customer_id", "string", "the customer, exactly as in the input"),)
@@ -56,6 +66,7 @@ LINEAGE = (
     Field("scored_at", "timestamp", "when that run started, UTC"),
 )
 
+SCORE_DATE = Field("score_date", "date", "the as-of day; scoring it again replaces exactly that day")
 REASONS = (
     Field("customer_id", "string", "the customer, exactly as in the input"),
     Field("rank", "int", "1 = strongest; 0 = the baseline, so that effects + baseline = raw margin"),
@@ -65,6 +76,24 @@ REASONS = (
     Field("text", "string", "the reason as a sentence"),
     Field("run_id", "string", "the run that wrote the row"),
 )
+# After the raw columns of a rejected row.
+REJECTS = (
+    Field(
+        "_corrupt_record",
+        "string",
+        "the row as it stood in the file, where its fields could not be told apart",
+    ),
+    Field(
+        "_errors",
+        "array<struct<name:string,message:string,columns:array<string>>>",
+        "every rule that was broken",
+    ),
+    Field("rule", "string", "the first of them"),
+    Field("detail", "string", "the first of them in words"),
+    Field("job", "string", "prepare, train or score"),
+    Field("run_id", "string", "the run that set the row aside"),
+)
+RUN_DATE = Field("run_date", "date", "the day the run started, UTC")
 METRICS = (
     Field("run_id", "string", "the run that measured it"),
     Field("model_id", "string", "the model measured"),
@@ -117,6 +146,14 @@ RUNS = (
 )
 # The text cache: three maps in one table, partitioned by kind and identity. No raw note stands in it: keys are
 # hashes, summaries are redacted.
+NOTES_PARTITIONS = (
+    Field("kind", "string", "note, summary or embedding"),
+    Field(
+        "identity",
+        "string",
+        "hash of what computed the row: redaction, summarizer or embedder with its settings",
+    ),
+)
 NOTES = (
     Field("key", "string", "note: hash of the raw note; summary: text_id; embedding: folded_id of the text"),
     Field("text_id", "string", "note: hash of the cleaned (normalised, redacted) text; null where blank"),
@@ -131,6 +168,10 @@ NOTES = (
     Field("chunks", "int", "embedding: windows the text was embedded in"),
 )
 
+CACHE = Table(
+    "churn_notes", "the text cache, not for analysts: each distinct text once", NOTES, NOTES_PARTITIONS
+)
+
 
 def scores_schema(contract: Contract) -> tuple[Field, ...]:
     """The columns of `churn_scores` for a table contract, without the partition column `score_date`."""
@@ -141,6 +182,28 @@ def scores_schema(contract: Contract) -> tuple[Field, ...]:
         if c.name not in taken
     ]
     return (*KEYS, *SCORES, *shown, *LINEAGE)
+
+
+def rejects_schema(contract: Contract) -> tuple[Field, ...]:
+    """The columns of `churn_rejects`, without the partition column `run_date`."""
+    return (
+        *(Field(c.name, "string", f"as read: {c.description or c.role}") for c in contract.used),
+        *REJECTS,
+    )
+
+
+def published(contract: Contract) -> tuple[Table, ...]:
+    """Every table that runs leave for analysts, for a table contract."""
+    return (
+        Table("churn_scores", "one row per live customer and score_date, sorted by customer_id",
+              scores_schema(contract), (SCORE_DATE,)),
+        Table("churn_reasons", "one row per customer, score_date and column of the input", REASONS, (SCORE_DATE,)),
+        Table("churn_rejects", "one row per row of the input that was set aside, raw values as strings",
+              rejects_schema(contract), (RUN_DATE,)),
+        Table("churn_metrics", "one row per measured metric, by model, split and slice", METRICS),
+        Table("churn_curves", "one row per point of a figure", CURVES),
+        Table("churn_runs", "one row per run that succeeded", RUNS),
+    )  # fmt: skip
 
 
 def ddl(fields: Iterable[Field]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +13,13 @@ from pyspark.sql import functions as F
 
 from churn_spark.arrow import vector_matrix
 from churn_spark.columns import Contract
+from churn_spark.errors import GateError
 from churn_spark.model import RECORD_FIELDS, ChurnModel
 from churn_spark.reasons import BASELINE, BASELINE_TEXT, Reasons
 from churn_spark.schemas import REASONS, SCORES, Field, ddl, scores_schema
-from churn_spark.tables import with_comments
+from churn_spark.tables import small_table, with_comments
 from churn_spark.text import embedding_column, status_column, summary_column
 
-RANK_BUCKETS = 100_000
 ROWS_PER_FILE = 1_000_000
 
 SCORED: tuple[Field, ...] = tuple(f for f in SCORES if f.name in RECORD_FIELDS)
@@ -94,7 +95,12 @@ def _reasons_array(told: Reasons) -> pa.Array:
 
 
 def reasons_table(scored: DataFrame, contract: Contract, *, run_id: str) -> DataFrame:
-    """`churn_reasons`: one row per customer and column, rank 0 the baseline; effects add up to the margin."""
+    """`churn_reasons`: one row per customer and column, rank 0 the baseline; effects add up to the margin.
+
+    Without `_reasons` there are no rows, so that a date never shows the reasons of an earlier run.
+    """
+    if "_reasons" not in scored.columns:
+        return small_table(scored.sparkSession, [], REASONS)
     key = F.col(contract.id.name).alias("customer_id")
     unfolded = scored.select(key, F.explode("_reasons").alias("r")).select("customer_id", "r.*")
     return with_comments(unfolded.withColumn("run_id", F.lit(run_id)), REASONS)
@@ -121,38 +127,47 @@ def with_status(df: DataFrame, contract: Contract) -> DataFrame:
     )
 
 
-def with_ranks(df: DataFrame, *, key: str) -> DataFrame:
-    """Add `risk_rank` (1 = highest churn_probability; ties by key) and `risk_decile`.
-
-    Rows are counted per bucket of probability first, so that no partition holds the whole table.
-    """
-    bucket = F.floor(F.col("churn_probability") * RANK_BUCKETS)
-    bucketed = df.withColumn("_bucket", bucket)
-    sizes = bucketed.groupBy("_bucket").count().where("_bucket is not null")
-    higher = Window.orderBy(F.desc("_bucket")).rowsBetween(Window.unboundedPreceding, -1)
-    offsets = sizes.select(
-        "_bucket",
-        F.coalesce(F.sum("count").over(higher), F.lit(0)).alias("_offset"),
-        F.sum("count").over(Window.partitionBy()).alias("_total"),
-    )
-    within = F.row_number().over(Window.partitionBy("_bucket").orderBy(F.desc("churn_probability"), key))
-    rank = F.when(F.col("_bucket").isNotNull(), F.col("_offset") + within)
-    return (
-        bucketed.join(F.broadcast(offsets), "_bucket", "left")
-        .withColumn("risk_rank", rank)
-        .withColumn("risk_decile", F.ceil(F.col("risk_rank") * 10 / F.col("_total")).cast("int"))
-        .drop("_bucket", "_offset", "_total")
+def with_ranks(df: DataFrame, *, key: str, folder: str) -> DataFrame:
+    """Add `risk_rank` (1 = highest churn_probability; ties by key) and `risk_decile`; null where unscorable."""
+    ranks = _ranks(df.where("churn_probability is not null"), "churn_probability", key=key, folder=folder)
+    decile = F.ceil(F.col("_rank") * 10 / F.col("_total")).cast("int")
+    return df.join(
+        ranks.select(key, F.col("_rank").alias("risk_rank"), decile.alias("risk_decile")), key, "left"
     )
 
 
-def within_capacity(df: DataFrame, *, key: str, capacity: int | None) -> DataFrame:
+def within_capacity(df: DataFrame, *, key: str, capacity: int | None, folder: str) -> DataFrame:
     """Keep `recommended` only for the `capacity` customers with the highest expected value."""
     if capacity is None:
         return df
-    chosen = df.where("recommended").orderBy(F.desc("expected_value"), key).limit(capacity)
-    return df.join(chosen.select(key, F.lit(True).alias("_chosen")), key, "left").withColumn(
+    ranks = _ranks(df.where("recommended"), "expected_value", key=key, folder=folder)
+    chosen = ranks.where(F.col("_rank") <= capacity).select(key, F.lit(True).alias("_chosen"))
+    return df.join(chosen, key, "left").withColumn(
         "recommended", F.coalesce("_chosen", F.lit(False))
     ).drop("_chosen")  # fmt: skip
+
+
+def _ranks(df: DataFrame, value: str, *, key: str, folder: str) -> DataFrame:
+    """`_rank` of each key by value, highest first, ties by key, and `_total`; no partition holds the table.
+
+    Rows are put in order across partitions, of which only the sizes are added up. A key belongs to the order, so
+    that a value that many share is spread as well. Where the partitions begin is sampled anew each time they are
+    made: they are written to `folder` once and read from there.
+    """
+    order = [F.desc(value), F.col(key)]
+    placed = df.select(key, value).repartitionByRange(*order).withColumn("_part", F.spark_partition_id())
+    placed.write.mode("overwrite").parquet(folder)
+    stored = df.sparkSession.read.schema(placed.schema).parquet(folder)
+    before = Window.orderBy("_part").rowsBetween(Window.unboundedPreceding, -1)
+    sizes = stored.groupBy("_part").count()
+    offsets = sizes.select(
+        "_part",
+        F.coalesce(F.sum("count").over(before), F.lit(0)).alias("_offset"),
+        F.sum("count").over(Window.partitionBy()).alias("_total"),
+    )
+    place = F.row_number().over(Window.partitionBy("_part").orderBy(*order))
+    ranked = stored.withColumn("_place", place).join(F.broadcast(offsets), "_part")
+    return ranked.select(key, (F.col("_offset") + F.col("_place")).alias("_rank"), "_total")
 
 
 def with_previous(df: DataFrame, history: DataFrame | None, *, key: str, before: Column) -> DataFrame:
@@ -176,3 +191,53 @@ def as_published(df: DataFrame, contract: Contract, *, rows: int) -> DataFrame:
     files = max(1, -(-rows // ROWS_PER_FILE))
     placed = named.repartitionByRange(files, "customer_id") if files > 1 else named.coalesce(1)
     return with_comments(placed.sortWithinPartitions("customer_id"), scores_schema(contract))
+
+
+def check_scores(
+    staged: DataFrame, earlier: DataFrame | None, *, customers: int, max_mean_shift: float | None
+) -> int:
+    """Look at the rows as they were written, before anybody else can; returns how many there are.
+
+    Every live customer has one row, with a probability wherever the status is ok, and the mean probability is
+    within `max_mean_shift` of the previous date's in `earlier`, chance (three standard errors) aside. Raises
+    GateError.
+    """
+    bad = (F.col("score_status") == "ok") & F.col("churn_probability").isNull()
+    found = staged.agg(
+        F.count("*").alias("rows"),
+        F.count_distinct("customer_id").alias("keys"),
+        F.count_if(bad).alias("bad"),
+    ).collect()[0]
+    if not found.rows == found["keys"] == customers or found.bad:
+        raise GateError(
+            f"{found.rows} scored rows with {found['keys']} ids for {customers} customers, {found.bad} without a "
+            "probability: not published",
+            fix="see error.txt; this should not happen, please report it",
+        )
+    if max_mean_shift is not None and earlier is not None:
+        date = earlier.agg(F.max("score_date")).collect()[0][0]
+        now, before = _mean(staged), _mean(earlier.where(F.col("score_date") == F.lit(date)))
+        chance = 3 * math.sqrt(now.variance_of_mean + before.variance_of_mean)
+        if abs(now.mean - before.mean) > max_mean_shift + chance:
+            raise GateError(
+                f"the mean churn probability is {now.mean:.3f}; on {date} it was {before.mean:.3f}: not published",
+                where=f"scoring.max_mean_shift {max_mean_shift}",
+                fix="look for a change in input or model; to accept it: --set scoring.max_mean_shift=null",
+            )
+    return int(found.rows)
+
+
+class _Mean(NamedTuple):
+    mean: float
+    variance_of_mean: float
+
+
+def _mean(scores: DataFrame) -> _Mean:
+    """Of churn_probability; nan where there is none, which no comparison holds for."""
+    p = F.col("churn_probability")
+    found = scores.agg(
+        F.avg(p).alias("mean"), F.var_samp(p).alias("variance"), F.count(p).alias("n")
+    ).collect()[0]
+    if not found.n:
+        return _Mean(math.nan, math.nan)
+    return _Mean(found.mean, (found.variance or 0.0) / found.n)

@@ -1,131 +1,134 @@
-"""The only module that writes tables: staged first, then made visible by renames.
+"""Where a run's tables are, and the rows that are added to them; `publishing` replaces whole partitions.
 
-A table is a folder of Parquet files below the output folder, or a catalog table. `append` adds a run's rows,
-`replace` puts one partition in place as a unit. Nothing a reader could see changes before every row has been
-written, so a killed job leaves the last good version; running it again gives the same table.
+A table is a folder below the output folder or a catalog table, of Parquet files unless `tables.format` says
+otherwise. Files reach a reader only after the last of them has been written.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from churn_spark import storage
-from churn_spark.config import is_table_name
-from churn_spark.errors import InputError, ResourceError
+from churn_spark.config import Config, is_table_name
+from churn_spark.errors import ConfigError, ResourceError
 from churn_spark.schemas import Field
+
+SCORED_TABLES = ("churn_reasons", "churn_scores")  # in the order they are published
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Where one run's tables go: `output` is a folder or a catalog schema, `work` the run's own folder."""
+    """Where one run's tables go.
+
+    `output` is a folder or a catalog schema, `store` the folder of what belongs to the tables but is not for
+    readers (versions, journal), `work` the run's own folder, `keep` how many replaced versions stay.
+    """
 
     output: str
-    work: str
-    run_id: str
+    store: str
+    work: str = ""
+    run_id: str = ""
+    format: str = "parquet"
+    keep: int = 2
+
+    @classmethod
+    def of(cls, config: Config, *, work: str = "", run_id: str = "") -> Tables:
+        store = config.folder
+        if is_table_name(config.output):
+            place = storage.join(config.folder, "_tables", config.output)
+            store = str(Path(place).absolute()) if storage.is_local(place) else place
+        settings = config.tables
+        return cls(config.output, store, work, run_id, settings.format, settings.keep_versions)
 
     def location(self, table: str) -> str:
         """The path or name an analyst would use."""
         return f"{self.output}.{table}" if self.in_catalog else storage.join(self.output, table)
 
+    def sql_name(self, table: str) -> str:
+        """What SQL calls the table."""
+        location = self.location(table)
+        return location if self.in_catalog else f"{self.format}.`{location}`"
+
     @property
     def in_catalog(self) -> bool:
         return is_table_name(self.output)
+
+    def check(self, spark: SparkSession) -> None:
+        """Before any work: the session must know the format. Raises ConfigError.
+
+        A committer that shows half a job, or a retried task twice, is no matter here: all is written to a folder
+        of the run and counted there. What cannot be made up for is a file system that copies to rename.
+        """
+        if self.format == "parquet":
+            if self.output.partition(":")[0] in storage.OBJECT_STORES:
+                log.warning("tables.format=parquet: %s renames by copying, so a reader may see half a table; "
+                            "delta or iceberg replaces as a unit", self.output.partition(":")[0])  # fmt: skip
+            return
+        try:
+            spark.read.format(self.format).load(self.store)
+        except (
+            Exception
+        ) as problem:  # Spark 4.3 hands over a bare Java exception, others an AnalysisException
+            if "DATA_SOURCE_NOT_FOUND" in str(problem):
+                raise ConfigError(
+                    f"this Spark session does not know the table format {self.format}",
+                    where="tables.format",
+                    fix=f"start Spark with {self.format}'s jar and session extension, or use parquet",
+                ) from None
+
+    def exists(self, spark: SparkSession, table: str) -> bool:
+        location = self.location(table)
+        if self.in_catalog:
+            return spark.catalog.tableExists(location)
+        return any(not n.startswith(("_", ".")) for n in storage.names(location))
+
+    def read(self, spark: SparkSession, table: str) -> DataFrame | None:
+        """The published table, or None where there is none yet."""
+        if not self.exists(spark, table):
+            return None
+        if self.in_catalog:
+            return spark.table(self.location(table))
+        return spark.read.format(self.format).option("mergeSchema", True).load(self.location(table))
 
     def append(self, df: DataFrame, table: str, *, partition: str = "") -> str:
         """Add this run's rows (columns as they are) to a table; again for the same run replaces them.
 
         `partition` is a Hive-style folder such as `run_date=2026-01-31`. Returns the location.
         """
+        location = self.location(table)
+        if not self.in_catalog and self.format == "parquet":
+            staged = storage.join(self.work, "staging", table)
+            df.write.mode("overwrite").parquet(staged)
+            commit_files(staged, storage.join(location, partition), tag=self.run_id)
+            return location
+        column, _, value = partition.partition("=")
+        keyed = df.withColumn(column, F.lit(value).cast("date")) if partition else df
+        writer = keyed.write.format(self.format).mode("append")
+        writer = writer.partitionBy(column) if partition else writer
         if self.in_catalog:
-            column, _, value = partition.partition("=")
-            keyed = df.withColumn(column, F.lit(value).cast("date")) if partition else df
-            writer = keyed.write.mode("append")
-            (writer.partitionBy(column) if partition else writer).saveAsTable(self.location(table))
-            return self.location(table)
-        staged = self._stage(df, table)
-        commit_files(staged, storage.join(self.location(table), partition), tag=self.run_id)
-        return self.location(table)
-
-    def replace(self, df: DataFrame, table: str, *, partition: str) -> str:
-        """Put `df` (without the partition column) in place of one partition, as a unit. Returns the location.
-
-        A new partition appears by one rename. One that is there is moved aside first and deleted after, so a
-        reader of just that partition may find it absent for the moment between two renames, never mixed.
-        """
-        if self.in_catalog:
-            return self._replace_in_catalog(df, table, partition)
-        staged = self._stage(df, table)
-        target = storage.join(self.location(table), partition)
-        aside = storage.join(self.location(table), f"_replaced-{partition}")
-        if storage.exists(aside) and not storage.exists(target):
-            storage.move(aside, target)  # a run that was killed between its two renames left this
-        storage.remove(aside)
-        replaced = storage.exists(target)
-        if replaced:
-            storage.move(target, aside)
-        try:
-            storage.move(staged, target)
-        except BaseException:
-            if replaced:
-                storage.move(aside, target)
-            raise
-        storage.remove(aside)
-        return self.location(table)
+            writer.saveAsTable(location)
+        else:
+            writer.save(location)
+        return location
 
     def define_latest(self, spark: SparkSession, table: str, *, partition: str) -> None:
         """Define `<table>_latest`, the rows of the newest partition: a view in a catalog, else a SQL file."""
-        location = self.location(table)
-        source = location if self.in_catalog else f"parquet.`{location}`"
+        location, source = self.location(table), self.sql_name(table)
         query = f"SELECT * FROM {source} WHERE {partition} = (SELECT max({partition}) FROM {source})"
         if self.in_catalog:
             spark.sql(f"CREATE OR REPLACE VIEW {location}_latest AS {query}")
         else:
             text = f"CREATE OR REPLACE TEMPORARY VIEW {table}_latest AS\n{query}\n"
             storage.write_text(f"{location}_latest.sql", text)
-
-    def read(self, spark: SparkSession, table: str) -> DataFrame | None:
-        """The published table, or None where there is none yet."""
-        if self.in_catalog:
-            name = self.location(table)
-            return spark.table(name) if spark.catalog.tableExists(name) else None
-        path = self.location(table)
-        if not any(not n.startswith(("_", ".")) for n in storage.names(path)):
-            return None
-        return spark.read.option("mergeSchema", True).parquet(path)
-
-    def _stage(self, df: DataFrame, table: str) -> str:
-        staged = storage.join(self.work, "staging", table)
-        df.write.mode("overwrite").parquet(staged)
-        return staged
-
-    def _replace_in_catalog(self, df: DataFrame, table: str, partition: str) -> str:
-        spark, name = df.sparkSession, self.location(table)
-        column, _, value = partition.partition("=")
-        keyed = df.withColumn(column, F.lit(value).cast("date"))
-        if not spark.catalog.tableExists(name):
-            keyed.write.partitionBy(column).saveAsTable(name)
-            return name
-        known = spark.table(name).columns
-        missing = [c for c in keyed.columns if c not in known]
-        if missing:
-            raise InputError(
-                f"{name} lacks the columns {missing}",
-                fix="ALTER TABLE ... ADD COLUMNS them: the schema only grows",
-            )
-        before = spark.conf.get("spark.sql.sources.partitionOverwriteMode", "static")
-        spark.conf.set("spark.sql.sources.partitionOverwriteMode", "dynamic")
-        try:
-            keyed.select(
-                *[F.col(c) if c in keyed.columns else F.lit(None).alias(c) for c in known]
-            ).write.mode("overwrite").insertInto(name)
-        finally:
-            spark.conf.set("spark.sql.sources.partitionOverwriteMode", before or "static")
-        return name
 
 
 def commit_files(staged: str, table_folder: str, *, tag: str) -> int:
@@ -135,6 +138,15 @@ def commit_files(staged: str, table_folder: str, *, tag: str) -> int:
     """
     for old in [n for n in storage.names(table_folder) if n.startswith(f"{tag}-")]:
         storage.remove(storage.join(table_folder, old))
+    files = data_files(staged)
+    for number, name in enumerate(files):
+        storage.move(storage.join(staged, name), storage.join(table_folder, f"{tag}-{number:05d}.parquet"))
+    storage.remove(staged)
+    return len(files)
+
+
+def data_files(staged: str) -> list[str]:
+    """The names of the data files of a write. Raises ResourceError where the driver sees none."""
     files = [n for n in storage.names(staged) if n.endswith(".parquet")]
     if not files:
         raise ResourceError(
@@ -142,10 +154,7 @@ def commit_files(staged: str, table_folder: str, *, tag: str) -> int:
             where=staged,
             fix="give `output` with its scheme (hdfs://, s3://, ...), on storage that driver and workers share",
         )
-    for number, name in enumerate(files):
-        storage.move(storage.join(staged, name), storage.join(table_folder, f"{tag}-{number:05d}.parquet"))
-    storage.remove(staged)
-    return len(files)
+    return files
 
 
 def with_comments(df: DataFrame, fields: Iterable[Field]) -> DataFrame:
