@@ -25,7 +25,7 @@ def ranked(spark, probabilities, tmp_path):
     return {r.customer_id: (r.risk_rank, r.risk_decile) for r in found.collect()}
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ANY_TABLE)
 def test_with_ranks_is_a_sort_by_probability_then_id(spark, tmp_path, probabilities):
     known = pd.Series({k: p for k, p in probabilities.items() if p is not None}, dtype=float)
