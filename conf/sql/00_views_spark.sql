@@ -1,4 +1,6 @@
 -- Views for Spark SQL over an output folder; the other queries read these names. Replace `out` by your folder.
+-- Score dates from before a column was added are read as well.
+SET spark.sql.parquet.mergeSchema = true;
 CREATE OR REPLACE TEMPORARY VIEW churn_scores AS SELECT * FROM parquet.`out/churn_scores`;
 CREATE OR REPLACE TEMPORARY VIEW churn_reasons AS SELECT * FROM parquet.`out/churn_reasons`;
 CREATE OR REPLACE TEMPORARY VIEW churn_rejects AS SELECT * FROM parquet.`out/churn_rejects`;
