@@ -95,6 +95,15 @@ def test_load_config_refuses_wrong_values(setting: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("column", "words"), [("tenur", "did you mean tenure"), ("plan_type", "not a numeric column")]
+)
+def test_load_config_refuses_a_monotone_constraint_on_no_numeric_column(column: str, words: str) -> None:
+    assert load_config(settings=["training.monotone.tenure=-1"]).training.monotone == {"tenure": -1}
+    with pytest.raises(ConfigError, match=words):
+        load_config(settings=[f"training.monotone.{column}=1"])
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "raw: !!python/object/apply:os.system ['touch hacked']",
