@@ -59,6 +59,15 @@ class Calibrator:
         slope = np.diff(y) / np.diff(x)
         return expit(np.clip(y[left] + slope[left] * (margin - x[left]), -LIMIT, LIMIT))  # type: ignore[no-any-return]
 
+    def moved(self, *, trained: float, target: float) -> Calibrator:
+        """The calibrator for a population whose base rate is `target` instead of the `trained` one.
+
+        Assumes that churners, and stayers, look alike in both populations and only their shares differ: the
+        odds are scaled by the ratio of the prior odds (Saerens, Latinne & Decaestecker 2002).
+        """
+        shift = float(logit(target) - logit(trained))
+        return Calibrator(self.kind, self.x, tuple(y + shift for y in self.y))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the calibrator as JSON-ready values."""
         return {"kind": self.kind, "x": list(self.x), "y": list(self.y)}
@@ -80,57 +89,51 @@ class Calibrator:
 IDENTITY = Calibrator("identity", (0.0, 1.0), (0.0, 1.0))
 
 
-def fit_calibrator(label: ArrayLike, margin: ArrayLike) -> Calibrator:
+def fit_calibrator(label: ArrayLike, margin: ArrayLike, *, weight: ArrayLike = 1.0) -> Calibrator:
     """Fit the calibrator that the number of rows can carry.
 
-    `label` is 0/1 and `margin` the booster's raw log-odds, on rows used neither for trees nor for test.
-    The rarer class decides: isotonic from MIN_ISOTONIC rows, Platt from MIN_PLATT, else identity.
+    `label` is 0/1 and `margin` the booster's raw log-odds, on rows used neither for trees nor for test;
+    `weight` is how many rows each stands for. The rarer class decides: isotonic from MIN_ISOTONIC rows, Platt
+    from MIN_PLATT, else identity.
     """
     label, margin = np.asarray(label, np.float64), np.asarray(margin, np.float64)
-    rarer = min(label.sum(), len(label) - label.sum())
+    weight = np.broadcast_to(np.asarray(weight, np.float64), label.shape)
+    positives = weight @ label
+    rarer = min(positives, weight.sum() - positives)
     if rarer < MIN_PLATT:
         return IDENTITY
-    slope, intercept = _platt(label, margin)
+    slope, intercept = _platt(label, margin, weight)
     if rarer < MIN_ISOTONIC:
         return Calibrator("platt", (0.0, 1.0), (intercept, intercept + slope))
-    return _isotonic(label, margin, tail_slope=slope)
+    return _isotonic(label, margin, weight, tail_slope=slope)
 
 
-def correct_base_rate(probability: ArrayLike, *, trained: float, target: float) -> Floats:
-    """Move probabilities from the base rate of training to that of another population.
-
-    Assumes that churners, and stayers, look alike in both populations and only their shares differ: the
-    odds are scaled by the ratio of the prior odds (Saerens, Latinne & Decaestecker 2002).
-    """
-    shift = logit(target) - logit(trained)
-    return expit(np.clip(logit(np.asarray(probability, np.float64)) + shift, -LIMIT, LIMIT))  # type: ignore[no-any-return]
-
-
-def _platt(label: Floats, margin: Floats) -> tuple[float, float]:
+def _platt(label: Floats, margin: Floats, weight: Floats) -> tuple[float, float]:
     """Slope and intercept of a logistic regression on Platt's smoothed targets (Platt 1999)."""
-    positives = label.sum()
-    negatives = len(label) - positives
+    positives = weight @ label
+    negatives = weight.sum() - positives
+    share = weight / weight.sum()
     target = np.where(label == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
         score = parameters[0] * margin + parameters[1]
         residual = expit(score) - target
-        value = -np.mean(target * log_expit(score) + (1 - target) * log_expit(-score))
-        return float(value), np.array([np.mean(residual * margin), np.mean(residual)])
+        value = -share @ (target * log_expit(score) + (1 - target) * log_expit(-score))
+        return float(value), np.array([share @ (residual * margin), share @ residual])
 
-    start = np.array([1.0, logit(target.mean()) - margin.mean()])
+    start = np.array([1.0, logit(share @ target) - share @ margin])
     best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(MIN_SLOPE, None), (None, None)],
                     options={"ftol": 1e-14, "gtol": 1e-9})  # fmt: skip
     return float(best.x[0]), float(best.x[1])
 
 
-def _isotonic(label: Floats, margin: Floats, *, tail_slope: float) -> Calibrator:
+def _isotonic(label: Floats, margin: Floats, weight: Floats, *, tail_slope: float) -> Calibrator:
     """Join the centres of the isotonic blocks (Zadrozny & Elkan 2002); continue with Platt's slope beyond."""
-    _, index, rows = np.unique(margin, return_inverse=True, return_counts=True)
-    positives = np.bincount(index, label)
+    _, index = np.unique(margin, return_inverse=True)
+    rows, positives = np.bincount(index, weight), np.bincount(index, weight * label)
     starts = isotonic_regression(positives / rows, weights=rows).blocks[:-1]
     rows, positives, total = (
-        np.add.reduceat(values, starts) for values in (rows, positives, np.bincount(index, margin))
+        np.add.reduceat(values, starts) for values in (rows, positives, np.bincount(index, weight * margin))
     )
     # Pool blocks that differ by rounding only, and end blocks of one class, whose rate would be 0 or 1.
     first, last = int(np.argmax(positives > 0)), int(np.argmax((positives < rows)[::-1]))

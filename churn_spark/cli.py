@@ -186,7 +186,7 @@ def _rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
     now = dt.datetime.now(dt.UTC)
     with lock(config.folder, "train", "rollback"):
-        model_id = rollback(config.models_path, at=now, run_id="rollback")
+        model_id = rollback(config.models_path, at=now)
     _say(
         [
             f"champion is {model_id} again",
@@ -208,6 +208,17 @@ def _rollback_scores(options: argparse.Namespace, config: Any) -> int:
         day = f"score_date={options.score_date.isoformat()}"
         run_id = rollback(tables, spark, SCORED_TABLES, partition=day, to=options.to)
     _say([f"{' and '.join(SCORED_TABLES)} of {options.score_date} are those of run {run_id} again"])
+    return 0
+
+
+def _history(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    config = _config(options)
+    from churn_spark.promotion import history
+
+    entries = history(config.models_path)
+    shown = [f"{e['since'][:19]} to {e['until'][:19] or 'now':<19}  {e['model_id']}  {e['run_id']}  {e['why']}"
+             for e in entries]  # fmt: skip
+    _say(shown or ["there was no champion yet; next: churn-spark train"])
     return 0
 
 
@@ -298,6 +309,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     back.add_argument("--to", metavar="RUN_ID", help="with --score-date: the run whose scores to put back")
     _add_common(back)
+    _add_common(_add(commands, "history", "who was champion when, and why", _history))
     explain = _add(commands, "explain", "one customer's score, reasons and summary", _explain)
     explain.add_argument("--customer", required=True, metavar="ID")
     _add_common(explain)

@@ -165,13 +165,17 @@ class Decision(_Section):
 
 
 class Promotion(_Section):
+    metric: Literal["log_loss", "brier", "roc_auc", "pr_auc", "profit"] = "log_loss"
+    rule: Literal["better", "not_worse", "always"] = "better"
     min_first: Share = 0.55
+    max_ece: Share = 0.05
 
 
 class Scoring(_Section):
     reasons: Annotated[int, Field(ge=0, le=3)] = 3
     templates: dict[str, str] = {}
     max_mean_shift: Share | None = 0.1
+    base_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
 class TableSettings(_Section):

@@ -86,34 +86,47 @@ class Policy:
             ) from None
 
 
-def fit_policy(probability: ArrayLike, policy: Policy, *, population: int | None = None) -> Policy:
+def fit_policy(
+    probability: ArrayLike, policy: Policy, *, weight: ArrayLike = 1.0, population: int | None = None
+) -> Policy:
     """Choose threshold and risk bands for customers like those with these calibrated probabilities.
 
-    The threshold is where contacting breaks even, or higher where the capacity is reached first.
-    `population` is how many customers a scoring run holds; by default as many as there are probabilities.
+    The threshold is where contacting breaks even, or higher where the capacity is reached first. `weight` is
+    how many customers a probability stands for, `population` how many a scoring run holds; by default as many.
     Where the customer value is a column, `policy.customer_value` is its typical value.
     """
-    known = np.asarray(probability, np.float64)
-    known = known[~np.isnan(known)]
-    if not len(known):
+    every = np.asarray(probability, np.float64)
+    known = ~np.isnan(every)
+    p, customers = every[known], np.broadcast_to(np.asarray(weight, np.float64), every.shape)[known]
+    if not len(p):
         raise InputError("there are no probabilities to choose a threshold from", fix="check the split sizes")
-    share = 1.0 if policy.capacity is None else min(1.0, policy.capacity / (population or len(known)))
-    threshold = min(1.0, max(policy.break_even, capacity_cutoff(known, share=share)))
-    bands = band_cutoffs(threshold, base_rate=float(known.mean()))
+    share = 1.0 if policy.capacity is None else min(1.0, policy.capacity / (population or customers.sum()))
+    threshold = min(1.0, max(policy.break_even, capacity_cutoff(p, share=share, weight=customers)))
+    bands = band_cutoffs(threshold, base_rate=float(np.average(p, weights=customers)))
     return replace(policy, capacity_share=share, threshold=threshold, bands=bands)
 
 
-def capacity_cutoff(score: ArrayLike, *, share: float) -> float:
+def moved_policy(policy: Policy, *, trained: float, target: float) -> Policy:
+    """Return the policy for a population of another base rate (see `Calibrator.moved`).
+
+    What pays does not change; the cut-off at which the capacity was reached moves with the probabilities.
+    """
+    reached = policy.threshold if policy.threshold > policy.break_even else 0.0
+    cutoff = float(expit(logit(reached) + logit(target) - logit(trained)))
+    threshold = max(policy.break_even, cutoff)
+    return replace(policy, threshold=threshold, bands=band_cutoffs(threshold, base_rate=target))
+
+
+def capacity_cutoff(score: ArrayLike, *, share: float, weight: ArrayLike = 1.0) -> float:
     """Return the lowest cut-off that at most this share of the customers reach.
 
-    -inf where everybody fits; inf where not even the customers tied for the first place do.
+    -inf where everybody fits; inf where not even the customers tied for the first place do. `weight` is how
+    many customers a score stands for.
     """
-    score = np.asarray(score, np.float64)
-    fitting = int(share * len(score) + 1e-9)  # 0.29 x 100 is 28.999...
-    if fitting == len(score):
-        return -math.inf
-    first_left_out = np.partition(score, len(score) - 1 - fitting)[len(score) - 1 - fitting]
-    return float(np.min(score[score > first_left_out], initial=math.inf))
+    distinct, place = np.unique(-np.asarray(score, np.float64), return_inverse=True)
+    reached = np.cumsum(np.bincount(place, np.broadcast_to(weight, place.shape)))
+    fitting = reached <= share * reached[-1:] + 1e-9  # 0.29 x 100 is 28.999...
+    return -math.inf if fitting.all() else float(np.min(-distinct[fitting], initial=math.inf))
 
 
 def expected_value(probability: ArrayLike, policy: Policy, *, value: ArrayLike | None = None) -> Floats:

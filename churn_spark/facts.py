@@ -33,7 +33,7 @@ class Facts:
     `importance`: source, gain (share), contribution (mean absolute log-odds); a text's vector is one source,
     named in `text_columns`. `findings`: None where there was no audit, () where it found nothing.
     `comparison`: variant, metric, value, ci_low, ci_high, for `base rate`, `table only`, `text only`,
-    `champion`, `without calibration` and others. `differences`: baseline (a variant), metric, value, ci_low,
+    `champion` and others. `differences`: baseline (a variant), metric, value, ci_low,
     ci_high, by how much this model exceeds it on the same rows (`metrics.compare`); without them the verdict
     sets two intervals against each other, which is more cautious. `dependence`: column, value, effect
     (log-odds), n. `phrases`: phrase, effect (above 0: customers leave), n_churned, n_stayed. `examples`:

@@ -168,6 +168,10 @@ def _calibration(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> F
     low, high = wilson(line["y"].to_numpy(float), line["n"].to_numpy(float))
     end = min(1.0, 1.08 * max(line["x"].max(), high.max()))
     shares(axes, end=end)
+    raw = points(curves, "calibration_raw")
+    raw = raw[raw["x"] <= end]
+    if len(raw):
+        axes.plot(raw["x"], raw["y"], "o-", color=FAINT, lw=1, ms=4, mec=PAPER, label="Without calibration")
     axes.vlines(line["x"], low, high, color=MODEL, lw=1.4, alpha=0.5)
     label = f"Groups of customers, average error {in_points(on_test(metrics, 'ece').value)}"
     axes.plot(line["x"], line["y"], "o-", color=MODEL, lw=1.4, ms=6, mec=PAPER, label=label)
@@ -319,7 +323,6 @@ def _comparison(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> Fi
     if facts.comparison.empty:
         return None
     table = facts.comparison[facts.comparison["metric"] == "roc_auc"].dropna(subset=["value"])
-    table = table[table["variant"] != "without calibration"]  # ranks as this model does
     table = table.sort_values("value", ascending=False).head(MAX_SOURCES)
     own = on_test(metrics, "roc_auc")
     if table.empty or not own.known:

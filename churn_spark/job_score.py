@@ -30,7 +30,7 @@ from churn_spark.tables import SCORED_TABLES
 def score(run: Run, *, score_date: dt.date, model_name: str = "champion") -> None:
     """Raw snapshot -> `churn_scores` of one date, replaced as a unit."""
     config = run.config
-    model = load_model(run, model_name)
+    model = load_model(run, model_name).at_base_rate(config.scoring.base_rate)
     check_fits(config, model)
     run.record |= {"model_id": model.model_id, "score_date": score_date.isoformat()}
     with run.locked():

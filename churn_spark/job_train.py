@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from churn_spark import audit, evaluation, notes, promotion, report, schemas, storage
 from churn_spark.backtest import backtest
 from churn_spark.calibration import IDENTITY
+from churn_spark.challenge import challenge
 from churn_spark.decisions import Policy
 from churn_spark.errors import GateError, InputError
 from churn_spark.features import FeatureSpec
@@ -80,9 +81,12 @@ def train(run: Run) -> None:
                 past = backtest(features, spec, key=contract.key, settings=run.config)
                 result = replace(result, metrics=pd.concat([result.metrics, past], ignore_index=True))
                 facts |= {"origins": past["slice"].nunique()}
-        verdict = promotion.decide(config, result)
+        with run.step("compare") as facts:
+            rival = challenge(run, df, result.model)
+            verdict = _verdict(run, result, findings, rival)
+            facts |= {"champion": rival.champion if rival else "none", **(rival.agreement if rival else {})}
         with run.step("publish") as facts:
-            folder = publish_model(run, result, prepared, findings, fitted.num_workers, verdict)
+            folder = publish_model(run, result, prepared, findings, fitted.num_workers, verdict, rival)
             facts |= {"model": run.record["model_id"], "report": f"{folder}/report.html"}
         with run.step("promote") as facts:
             facts |= {"promoted": verdict.promoted, "why": verdict.why}
@@ -91,7 +95,11 @@ def train(run: Run) -> None:
                 run, replace(result, model=replace(result.model, model_id=run.record["model_id"]))
             )
             promotion.set_champion(
-                config.models_path, run.record["model_id"], run_id=run.run_id, at=run.started_at
+                config.models_path,
+                run.record["model_id"],
+                run_id=run.run_id,
+                at=run.started_at,
+                why=verdict.why,
             )
             facts |= {"tables": f"{run.tables.location('churn_metrics')}, churn_curves"}
 
@@ -196,12 +204,38 @@ def _publish_measurements(run: Run, result: evaluation.Evaluation) -> None:
         run.tables.append(small_table(run.spark, rows, fields), name)
 
 
+def _verdict(
+    run: Run,
+    result: evaluation.Evaluation,
+    findings: list[report.Finding],
+    rival: promotion.Challenge | None,
+) -> promotion.Verdict:
+    """Judge the new model and record it; the champion trained again stays what it is."""
+    champion = promotion.read_pointer(run.config.models_path).get("model_id")
+    verdict = promotion.decide(run.config.promotion, result, findings=findings, challenge=rival)
+    if champion == result.model.model_id:
+        verdict = promotion.Verdict(True, "it is the champion, trained again", verdict.gates)
+    gains = rival.differences if rival else pd.DataFrame()
+    run.record["promotion"] = {
+        **asdict(verdict),
+        "gates": [gate._asdict() for gate in verdict.gates],
+        "champion": champion,
+        "agreement": dict(rival.agreement) if rival else {},
+        "differences": gains.drop(columns="baseline").set_index("metric").to_dict("index")
+        if len(gains)
+        else {},
+    }
+    return verdict
+
+
 def _refuse_unless_promoted(run: Run, verdict: promotion.Verdict) -> None:
-    """End the run where a gate says no: only the package stays, for its report."""
-    run.record["promotion"] = asdict(verdict)
+    """End the run where a gate says no: only the package stays, for its report and as the challenger."""
     if not verdict.promoted:
+        models, model_id = run.config.models_path, str(run.record["model_id"])
+        promotion.set_challenger(models, model_id, run_id=run.run_id, at=run.started_at, why=verdict.why)
         raise GateError(
             f"the new model was not promoted: {verdict.why}",
-            where=storage.join(run.config.models_path, str(run.record["model_id"])),
-            fix="read its report.html; the champion stays",
+            where=storage.join(models, model_id),
+            fix="read its report.html; the champion stays, unless you accept the new one: "
+            "--set promotion.rule=always",
         )

@@ -21,6 +21,7 @@ from churn_spark.decisions import (
     Floats,
     Policy,
     campaign_profit,
+    capacity_cutoff,
     expected_maximum_profit,
     expected_value,
     maximum_profit,
@@ -34,7 +35,9 @@ INTERVAL_BINS = 1000  # scores are binned for the intervals alone; the values th
 RESAMPLED_UNITS = 10_000
 CURVE_POINTS = 200
 HISTOGRAM_BINS = 50
+MIN_SLICE = 100  # customers
 MAX_SLICES = 20  # a column, the largest first
+LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,9 @@ def evaluate(
     weight: ArrayLike | None = None,
     value: ArrayLike | None = None,
     slices: pd.DataFrame | None = None,
-    min_slice: int = 100,
+    slice_name: str = "all",
+    cutoff: float | None = None,
+    min_slice: int = MIN_SLICE,
     resamples: int = 300,
     seed: int = 42,
 ) -> pd.DataFrame:
@@ -193,12 +198,14 @@ def evaluate(
     The percentile bootstrap draws whole customers (`customer`, else each row is one), so several snapshots
     of a customer stay together. Rows of a binned table carry `weight`, the customers counted. `value` is each
     customer's own value: the money metrics then rank by expected value. Each column of `slices` adds one
-    slice a value or quartile, where it holds `min_slice` customers. What one class leaves undefined is NaN.
+    slice a value or quartile, where it holds `min_slice` customers. Where the rows are themselves a slice,
+    `slice_name` names it and `cutoff` is the whole table's `contact_cutoff`. What one class leaves undefined is
+    NaN.
     """
     rows = _rows(label, probability, policy=policy, customer=customer, weight=weight, value=value)
     draws = _draws(rows, resamples=resamples, seed=seed)
-    cutoff = _contact_cutoff(rows, policy)
-    masks = {"all": np.ones(len(rows), dtype=bool)}
+    cutoff = _contact_cutoff(rows, policy) if cutoff is None else cutoff
+    masks = {slice_name: np.ones(len(rows), dtype=bool)}
     if slices is not None:
         masks |= _slice_masks(slices.iloc[rows.index], rows["weight"], min_slice)
     tables = []
@@ -233,6 +240,29 @@ def compare(
         results.append(_with_resamples(rows, draws, policy, policy.threshold))
     (old, old_spread), (new, new_spread) = results
     return _interval(new - old, new_spread - old_spread)
+
+
+def agreement(new: ArrayLike, old: ArrayLike, *, weight: ArrayLike = 1.0) -> dict[str, float]:
+    """Return how alike two scores of the same rows are: rank_correlation (Spearman) and top_decile_overlap.
+
+    The overlap is the share of the new score's best tenth that is in the old one's, too; ties share ranks.
+    """
+    new, old = np.asarray(new, np.float64), np.asarray(old, np.float64)
+    weight = np.broadcast_to(np.asarray(weight, np.float64), new.shape)
+    ranks = np.array([_shares_above(score, weight) for score in (new, old)])
+    covariance = np.cov(ranks, aweights=weight) if len(new) > 1 else np.zeros((2, 2))
+    spread = np.sqrt(covariance[0, 0] * covariance[1, 1])
+    top = ranks < 0.1
+    both = _ratio((weight * top.all(axis=0)).sum(), (weight * top[0]).sum())
+    return {"rank_correlation": float(_ratio(covariance[0, 1], spread)), "top_decile_overlap": float(both)}
+
+
+def _shares_above(score: Floats, weight: Floats) -> Floats:
+    """The share of customers that rank above each one; of those tied with it, half do."""
+    _, place = np.unique(-score, return_inverse=True)
+    size = _sums(place, weight, len(score))
+    above: Floats = (np.cumsum(size) - size / 2) / size.sum()
+    return above[place]
 
 
 def curves(
@@ -333,13 +363,23 @@ def _counts(rows: pd.DataFrame) -> tuple[Counts, Counts]:
     return counts, Counts.of(rows["label"], rows["contact"], weight=rows["weight"], value=rows["value"])
 
 
+def contact_cutoff(
+    policy: Policy,
+    *,
+    label: ArrayLike,
+    probability: ArrayLike,
+    weight: ArrayLike | None = None,
+    value: ArrayLike | None = None,
+) -> float:
+    """Return the score from which customers are contacted: the threshold or, with own values, their gain."""
+    return _contact_cutoff(_rows(label, probability, policy=policy, weight=weight, value=value), policy)
+
+
 def _contact_cutoff(rows: pd.DataFrame, policy: Policy) -> float:
     """The policy's threshold or, with own values, the expected value at which gain or capacity ends."""
     if "value" not in rows:
         return policy.threshold
-    above = _counts(rows)[1].cumulative()
-    fitting = above.customers <= policy.capacity_share * above.customers[-1] + 1e-9
-    return max(0.0, float(np.min(above.score[fitting], initial=np.inf)))
+    return max(0.0, capacity_cutoff(rows["contact"], share=policy.capacity_share, weight=rows["weight"]))
 
 
 def _metrics(counts: Counts, contacted: Counts, policy: Policy, cutoff: float) -> dict[str, Floats]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from churn_spark.errors import InputError, ResourceError
 from churn_spark.features import FeatureSpec, assemble
 from churn_spark.reasons import Reasons
 
-CHAMPION = "champion.json"
+CHAMPION, CHALLENGER = "champion.json", "challenger.json"
 FORMAT = 1
 
 REASON_FIELDS = tuple(f"reason_{rank}{part}" for rank in (1, 2, 3) for part in ("", "_effect", "_text"))
@@ -138,6 +138,17 @@ class ChurnModel:
             return np.full(rows, self.policy.customer_value)
         values = arrow_array(frame[column], pa.float64()).to_numpy(zero_copy_only=False)
         return np.where(np.isnan(values), self.policy.customer_value, values)
+
+    def at_base_rate(self, target: float | None) -> ChurnModel:
+        """The model for a population whose share of churners is `target`; itself where that is None.
+
+        Probabilities, bands and a threshold set by capacity move; ranks and reasons stay.
+        """
+        if target is None:
+            return self
+        rates = {"trained": self.manifest["base_rate"], "target": target}
+        policy = decisions.moved_policy(self.policy, **rates)
+        return replace(self, calibrator=self.calibrator.moved(**rates), policy=policy)
 
     # -- records ----------------------------------------------------------------------------------------
 

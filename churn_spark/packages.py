@@ -14,7 +14,7 @@ from churn_spark import evaluation, figures, notes, promotion, report, storage
 from churn_spark.config import Config
 from churn_spark.errors import ChurnError, InputError, ResourceError
 from churn_spark.job_prepare import Prepared
-from churn_spark.model import ChurnModel
+from churn_spark.model import CHALLENGER, ChurnModel
 from churn_spark.run import Run
 from churn_spark.splits import resolve_mode
 
@@ -26,15 +26,17 @@ def publish_model(
     findings: list[report.Finding],
     workers: int,
     verdict: promotion.Verdict,
+    challenge: promotion.Challenge | None,
 ) -> str:
-    """Write the package under its content's hash, unless it is there already. Returns the folder."""
+    """Write the package under its content's hash, unless it is the champion's and sound. Returns the folder."""
     config, model = run.config, result.model
     folder = storage.join(config.models_path, model.model_id)
-    if not _is_complete(folder, config.training.save_format):
+    is_live = promotion.read_pointer(config.models_path).get("model_id") == model.model_id
+    if not (is_live and _is_complete(folder, config.training.save_format)):
         with tempfile.TemporaryDirectory() as scratch:
             place = Path(scratch) / model.model_id
             place.mkdir()
-            _write_package(place, run, result, prepared, findings, workers, verdict)
+            _write_package(place, run, result, prepared, findings, workers, verdict, challenge)
             arriving = storage.join(config.models_path, f".{model.model_id}-{run.run_id}")
             storage.put(str(place), arriving)
             storage.remove(folder)
@@ -78,8 +80,10 @@ def _write_package(
     findings: list[report.Finding],
     workers: int,
     verdict: promotion.Verdict,
+    challenge: promotion.Challenge | None,
 ) -> None:
     config, model = run.config, result.model
+    rival = challenge or promotion.Challenge("")
     facts = report.Facts(
         model_id=model.model_id,
         run_id=run.run_id,
@@ -104,6 +108,10 @@ def _write_package(
         text_columns=tuple(c.name for c in config.contract.texts),
         promoted=verdict.promoted,
         reason=verdict.why,
+        champion=rival.champion,
+        agreement=rival.agreement,
+        comparison=rival.measured,
+        differences=rival.differences,
     )
     figures.write_figures(place / "figures", result.metrics, result.curves, facts)
     report.write_report(place, result.metrics, result.curves, facts)
@@ -129,6 +137,8 @@ def load_model(run: Run, name: str) -> ChurnModel:
     """Load the champion or a model by id."""
     models = run.config.models_path
     known = [n for n in storage.names(models) if n.startswith("m-")] if storage.is_local(models) else [name]
+    if name == "challenger":
+        name = promotion.read_pointer(models, CHALLENGER).get("model_id", name)
     if name != "champion" and name not in known:
         raise InputError(
             "there is no such model",
@@ -142,8 +152,8 @@ def load_model(run: Run, name: str) -> ChurnModel:
     return ChurnModel.load(storage.fetch(folder, tempfile.mkdtemp(prefix="churn_spark-model-")))
 
 
-def check_fits(config: Config, model: ChurnModel) -> None:
-    """The run's columns and text settings must be those the model was trained with."""
+def check_columns(config: Config, model: ChurnModel) -> None:
+    """The run's table contract must have the columns the model was trained with."""
     declared = {c.name: c.role for c in config.contract.columns}
     wanted = {c.name: c.role for c in model.contract.role("numeric", "categorical", "text")}
     missing = sorted(n for n, role in wanted.items() if declared.get(n) != role)
@@ -153,6 +163,11 @@ def check_fits(config: Config, model: ChurnModel) -> None:
             where="columns",
             fix="score with the configuration the model was trained with",
         )
+
+
+def check_fits(config: Config, model: ChurnModel) -> None:
+    """The run's columns and text settings must be those the model was trained with."""
+    check_columns(config, model)
     if not model.contract.texts:
         return
     for what, mine, theirs in (

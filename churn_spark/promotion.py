@@ -1,63 +1,180 @@
-"""Which model is live: a small pointer file, replaced as a unit, with the history of who was champion when."""
+"""Which model is live, whether a new one may take its place, and who was champion when.
+
+`champion.json` is a small pointer with its history, `challenger.json` names the newest model that was not promoted;
+each is replaced as a unit.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from churn_spark import storage
-from churn_spark.config import Config
-from churn_spark.errors import InputError
+from churn_spark.config import Promotion
+from churn_spark.errors import InputError, ResourceError
 from churn_spark.evaluation import Evaluation
-from churn_spark.model import CHAMPION
+from churn_spark.facts import Finding, Measure, find, on_test, signed
+from churn_spark.metrics import LOWER_IS_BETTER
+from churn_spark.model import CHALLENGER, CHAMPION
+from churn_spark.verdict import chance_gap
+
+ROLLBACK = "rollback"
+
+
+# -- the verdict ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Challenge:
+    """A champion and a new model measured on the same test rows.
+
+    `measured` (metric, value, ci_low, ci_high) is the champion's; `differences` (the same columns) says by how
+    much the new model's metrics exceed it, with paired intervals. Both are empty where the champion cannot be
+    measured on these rows, and `note` says why; else it says what favours the champion, if anything does.
+    """
+
+    champion: str
+    measured: pd.DataFrame = field(default_factory=pd.DataFrame)
+    differences: pd.DataFrame = field(default_factory=pd.DataFrame)
+    agreement: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+
+
+class Gate(NamedTuple):
+    """One condition for becoming champion, whether it is met, and what was found."""
+
+    name: str
+    met: bool
+    found: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the new model becomes champion, and why."""
+    """Whether the new model becomes champion, why, and the gates that say so."""
 
     promoted: bool
     why: str
+    gates: tuple[Gate, ...] = ()
 
 
-def decide(config: Config, result: Evaluation) -> Verdict:
-    """Judge a new model: a gate that could not be computed fails."""
-    auc = result.value("roc_auc")
-    if math.isnan(auc):
-        return Verdict(False, "ROC-AUC on the test rows could not be computed")
-    least = config.promotion.min_first
-    if auc < least:
-        return Verdict(False, f"ROC-AUC {auc:.3f} on the test rows, at least {least} is required")
-    return Verdict(True, f"ROC-AUC {auc:.3f} on the test rows")
+def decide(
+    settings: Promotion, result: Evaluation, *, findings: Sequence[Finding], challenge: Challenge | None
+) -> Verdict:
+    """Judge a new model; `challenge` is None where there is no champion. A gate that cannot be computed fails."""
+    gates = (
+        _ranks(settings, result),
+        _is_calibrated(settings, result),
+        _leaks_nothing(findings),
+        *_beats(settings, challenge),
+    )
+    failed = [gate.found for gate in gates if not gate.met]
+    return Verdict(not failed, "; ".join(failed) or gates[-1].found, gates)
 
 
-def read_pointer(models: str) -> dict[str, Any]:
-    """The pointer's content; empty where there is no champion yet."""
-    path = storage.join(models, CHAMPION)
+def _ranks(settings: Promotion, result: Evaluation) -> Gate:
+    auc, least = on_test(result.metrics, "roc_auc"), settings.min_first
+    if not auc.known:
+        return Gate("roc_auc", False, "ROC-AUC on the test rows could not be computed")
+    found = f"ROC-AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f}) on the test rows"
+    if auc.value >= least and auc.low > 0.5:
+        return Gate("roc_auc", True, found)
+    return Gate("roc_auc", False, f"{found}; at least {least}, and an interval above 0.5, is required")
+
+
+def _is_calibrated(settings: Promotion, result: Evaluation) -> Gate:
+    """The calibration error, less what chance alone gives perfect probabilities, is small."""
+    error, rate = on_test(result.metrics, "ece"), on_test(result.metrics, "base_rate").value
+    if not error.known or not 0 < rate < 1:
+        return Gate("ece", False, "the calibration error on the test rows could not be computed")
+    most = max(settings.max_ece, 1.5 * chance_gap(rate, error.n))
+    return Gate(
+        "ece", error.value <= most, f"calibration error (ECE) {error.value:.3f}, at most {most:.3f} allowed"
+    )
+
+
+def _leaks_nothing(findings: Sequence[Finding]) -> Gate:
+    fatal = [finding.message for finding in findings if finding.severity == "fail"]
+    return Gate("leaks", not fatal, f"leak suspected: {fatal[0]}" if fatal else "no leak that ends a run")
+
+
+def _beats(settings: Promotion, challenge: Challenge | None) -> Iterator[Gate]:
+    """The gate against the champion: paired 95 % interval of the configured metric, better being above 0."""
+    if challenge is None:
+        yield Gate("champion", True, "there was no champion")
+        return
+    metric = settings.metric
+    gain = find(challenge.differences, metric=metric)
+    if metric in LOWER_IS_BETTER:
+        gain = Measure(-gain.value, -gain.high, -gain.low, gain.n)
+    if settings.rule == "always":
+        yield Gate("champion", True, "promotion.rule is always: not held against the champion")
+    elif not gain.known:
+        why = challenge.note or f"{metric} is unknown"
+        yield Gate("champion", False, f"it cannot be compared with the champion {challenge.champion}: {why}")
+    else:
+        met = gain.low > 0 if settings.rule == "better" else gain.high >= 0
+        said = f"{metric} {'better' if gain.value > 0 else 'not better'} than the champion's on the same test rows"
+        note = f"; {challenge.note}" if challenge.note else ""
+        interval = f"{signed(gain.low, digits=4)} to {signed(gain.high, digits=4)}"
+        yield Gate("champion", met, f"{said}: gain {signed(gain.value, digits=4)} ({interval}){note}")
+
+
+# -- pointers -------------------------------------------------------------------------------------------
+
+
+def read_pointer(models: str, name: str = CHAMPION) -> dict[str, Any]:
+    """A pointer's content; empty where there is none."""
+    path = storage.join(models, name)
     return json.loads(storage.read_text(path)) if storage.exists(path) else {}
 
 
-def set_champion(models: str, model_id: str, *, run_id: str, at: dt.datetime) -> None:
-    """Point at a model and remember since when; nothing changes where it is champion already."""
+def set_champion(models: str, model_id: str, *, run_id: str, at: dt.datetime, why: str = "") -> None:
+    """Point at a model and remember since when and why; nothing changes where it is champion already."""
     pointer = read_pointer(models)
     if pointer.get("model_id") == model_id:
         return
-    entry = {"model_id": model_id, "since": at.isoformat(), "run_id": run_id}
+    entry = {"model_id": model_id, "since": at.isoformat(), "run_id": run_id, "why": why}
     history = [*pointer.get("history", []), entry]
     storage.write_json(storage.join(models, CHAMPION), {"model_id": model_id, "history": history})
+    if read_pointer(models, CHALLENGER).get("model_id") == model_id:
+        storage.remove(storage.join(models, CHALLENGER))
 
 
-def rollback(models: str, *, at: dt.datetime, run_id: str) -> str:
-    """Make the previous champion champion again; returns its id. Raises InputError where there is none."""
-    pointer = read_pointer(models)
-    history = pointer.get("history", [])
-    previous = [h["model_id"] for h in history if h["model_id"] != pointer.get("model_id")]
-    if not previous:
+def set_challenger(models: str, model_id: str, *, run_id: str, at: dt.datetime, why: str) -> None:
+    """Name the model that was not promoted, for `score --model challenger`."""
+    entry = {"model_id": model_id, "since": at.isoformat(), "run_id": run_id, "why": why}
+    storage.write_json(storage.join(models, CHALLENGER), entry)
+
+
+def rollback(models: str, *, at: dt.datetime) -> str:
+    """Make the previous champion champion again; returns its id. Raises InputError where there is none.
+
+    A second rollback goes one champion further back, not forward again.
+    """
+    line: list[str] = []
+    for entry in read_pointer(models).get("history", []):
+        line = line[:-1] if entry["run_id"] == ROLLBACK else [*line, entry["model_id"]]
+    if len(line) < 2:
         raise InputError(
             "there is no earlier champion to go back to", where=models, fix="train a model first"
         )
-    set_champion(models, previous[-1], run_id=run_id, at=at)
-    return str(previous[-1])
+    if not storage.exists(storage.join(models, line[-2], "manifest.json")):
+        raise ResourceError(
+            f"the package of the earlier champion {line[-2]} is gone",
+            where=models,
+            fix="restore it, or train",
+        )
+    set_champion(models, line[-2], run_id=ROLLBACK, at=at, why=f"rolled back from {line[-1]}")
+    return line[-2]
+
+
+def history(models: str) -> list[dict[str, str]]:
+    """Who was champion when, oldest first: model_id, since, until (empty for the present one), run_id, why."""
+    entries = read_pointer(models).get("history", [])
+    ends = [*[entry["since"] for entry in entries], ""][1:]
+    return [{"why": "", **entry, "until": end} for entry, end in zip(entries, ends, strict=True)]

@@ -68,7 +68,7 @@ def _calibration(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> s
         "No": "The percentages are off; trust the order only.",
         "Too few to tell": "Too few leavers to tell.",
     }.get(answer.short, "")
-    before = find(facts.comparison, variant="without calibration", metric="ece")
+    before = on_test(metrics, "ece_raw")
     if before.known and short:
         now = on_test(metrics, "ece").value
         short += f" Average error {in_points(now)}, uncorrected {in_points(before.value)}."

@@ -17,7 +17,6 @@ from churn_spark.calibration import (
     MIN_ISOTONIC,
     MIN_PLATT,
     Calibrator,
-    correct_base_rate,
     fit_calibrator,
 )
 from churn_spark.errors import ResourceError
@@ -187,23 +186,36 @@ def test_calibrator_from_dict_refuses_what_is_not_a_calibrator(values):
         Calibrator.from_dict(values)
 
 
-def test_correct_base_rate_scales_the_odds():
+def test_fit_calibrator_by_weight_equals_repeated_rows():
+    rng = np.random.default_rng(0)
+    margin = rng.integers(-30, 30, 3_000) / 10.0
+    label = (rng.random(3_000) < expit(margin)).astype(float)
+    cells, weight = np.unique(np.column_stack([label, margin]), axis=0, return_counts=True)
+    for factor, kind in ((1, "isotonic"), (0.2, "platt")):
+        repeated = np.repeat(cells, np.maximum(1, (weight * factor).astype(int)), axis=0)
+        exact = fit_calibrator(*repeated.T)
+        binned = fit_calibrator(*cells.T, weight=np.maximum(1, (weight * factor).astype(int)))
+        assert exact.kind == binned.kind == kind
+        np.testing.assert_allclose(binned.apply(margin), exact.apply(margin), atol=1e-5)
+
+
+def test_moved_scales_the_odds():
     # p = 0.5 is odds 1; base rate 0.2 -> 0.5 is prior odds 1/4 -> 1, a factor 4: odds 4 = 0.8.
-    assert correct_base_rate([0.5], trained=0.2, target=0.5) == pytest.approx([0.8])
+    assert IDENTITY.moved(trained=0.2, target=0.5).apply([0.0]) == pytest.approx([0.8])
 
 
-def test_correct_base_rate_brings_the_mean_to_the_target():
+def test_moved_brings_the_mean_to_the_target():
     # Classes look alike in both populations: scores N(0, 1) for stayers and N(1, 1) for churners.
     rng = np.random.default_rng(0)
     label = rng.random(40_000) < 0.4
     score = rng.normal(label, 1)
-    trained = expit(score - 0.5 + logit(0.1))  # exact posterior at a base rate of 0.1
-    assert trained.mean() == pytest.approx(0.15, abs=0.03)
-    assert correct_base_rate(trained, trained=0.1, target=0.4).mean() == pytest.approx(0.4, abs=0.01)
+    margin = score - 0.5 + logit(0.1)  # exact posterior at a base rate of 0.1
+    assert IDENTITY.apply(margin).mean() == pytest.approx(0.15, abs=0.03)
+    assert IDENTITY.moved(trained=0.1, target=0.4).apply(margin).mean() == pytest.approx(0.4, abs=0.01)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.floats(0.001, 0.999), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
-def test_correct_base_rate_is_undone_by_its_reverse(probability, a, b):
-    there = correct_base_rate([probability], trained=a, target=b)
-    assert correct_base_rate(there, trained=b, target=a) == pytest.approx([probability])
+@given(st.floats(-5, 5), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_moved_is_undone_by_its_reverse(margin, a, b):
+    there_and_back = IDENTITY.moved(trained=a, target=b).moved(trained=b, target=a)
+    assert there_and_back.apply([margin]) == pytest.approx(IDENTITY.apply([margin]))

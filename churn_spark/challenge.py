@@ -1,0 +1,78 @@
+"""The champion and a new model on the same test rows, each with its own columns, vectors and calibrator."""
+
+from __future__ import annotations
+
+import pandas as pd
+from pyspark.sql import DataFrame
+
+from churn_spark import metrics, notes, storage
+from churn_spark.config import Split
+from churn_spark.errors import ChurnError, ResourceError
+from churn_spark.evaluation import collect_pairs, with_margin
+from churn_spark.model import ChurnModel
+from churn_spark.packages import check_columns, load_model
+from churn_spark.promotion import Challenge, read_pointer
+from churn_spark.run import Run
+from churn_spark.text import Cache, embedding_column, status_column, summary_column, with_texts
+
+
+def challenge(run: Run, df: DataFrame, model: ChurnModel) -> Challenge | None:
+    """Measure the champion and `model` on the test rows of `df`, prepared rows with `split`.
+
+    None where there is no champion, or where it is this very model. Where the champion reads notes with other
+    text settings, the test notes are prepared once more with its own: from the cache, where they are known.
+    A champion that cannot be loaded, or needs a column that is not here, gives a Challenge that says so.
+    """
+    name = read_pointer(run.config.models_path).get("model_id")
+    if name in (None, model.model_id):
+        return None
+    contract, test = run.config.contract, df.where("split = 'test'")
+    assert contract.label is not None
+    try:
+        champion = load_model(run, "champion")
+        check_columns(run.config, champion)
+        theirs = _as_it_reads(run, test, champion)
+    except ChurnError as problem:
+        return Challenge(str(name), note=problem.what)
+    keep = (*contract.key, contract.label.name)
+    new = with_margin(test, model, name="new", keep=keep)
+    old = with_margin(theirs, champion, name="old", keep=contract.key)
+    pairs = collect_pairs(new.join(old, list(contract.key)), contract)
+    return compare(pairs, model, champion, split=run.config.split)
+
+
+def compare(pairs: pd.DataFrame, model: ChurnModel, champion: ChurnModel, *, split: Split) -> Challenge:
+    """Compare two models by the margins `new` and `old` of rows with label, customer and weight."""
+    label, drawn = pairs["label"].to_numpy(float), {n: pairs[n].to_numpy() for n in ("customer", "weight")}
+    new, old = model.calibrator.apply(pairs["new"]), champion.calibrator.apply(pairs["old"])
+    measured = metrics.evaluate(label, old, policy=model.policy, split="test", **drawn)
+    differences = metrics.compare(label, new, baseline=old, policy=model.policy, **drawn)
+    return Challenge(
+        champion.model_id,
+        measured.assign(variant="champion"),
+        differences.assign(baseline="champion"),
+        metrics.agreement(new, old, weight=drawn["weight"]),
+        "" if _unseen(champion, split) else "it may have learnt from some of these rows, which favours it",
+    )
+
+
+def _as_it_reads(run: Run, df: DataFrame, champion: ChurnModel) -> DataFrame:
+    """The rows with their notes as the champion reads them."""
+    theirs, ours = champion.text, run.config.text
+    identities = (notes.summary_identity, notes.embedding_identity)
+    if not champion.contract.texts or all(identity(ours) == identity(theirs) for identity in identities):
+        return df
+    for what, identity in zip(("summary", "embedding"), identities, strict=True):
+        if identity(theirs) != champion.manifest[what]:
+            raise ResourceError(f"its {what} model is not the one installed here")
+    texts = [c.name for c in champion.contract.texts]
+    folder = run.config.text.cache or storage.join(run.config.folder, "churn_notes")
+    cache = Cache(folder, storage.join(run.work, "champion"), run.run_id)
+    mine = [part(t) for t in texts for part in (summary_column, status_column, embedding_column)]
+    return with_texts(df.drop(*mine), texts, text=theirs, cache=cache)[0]
+
+
+def _unseen(champion: ChurnModel, split: Split) -> bool:
+    """Whether the champion's split kept these test rows from it: the same rule, and no smaller a test share."""
+    theirs, ours = champion.manifest["split"], split.model_dump(mode="json")
+    return all(theirs[k] == ours[k] for k in ("mode", "seed")) and bool(theirs["test"] >= ours["test"])

@@ -1,0 +1,154 @@
+"""A challenger takes the champion's place only by merit; who was champion when is kept."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from churn_spark import metrics, promotion
+from churn_spark.config import Promotion
+from churn_spark.decisions import Policy
+from churn_spark.errors import InputError, ResourceError
+from churn_spark.evaluation import Evaluation
+from churn_spark.facts import Finding
+from churn_spark.promotion import Challenge, decide
+
+POLICY = Policy(threshold=0.164)
+RNG = np.random.default_rng(0)
+LOGIT = RNG.normal(-1.3, 1.3, 2_000)
+TRUE = 1 / (1 + np.exp(-LOGIT))
+LABEL = (RNG.random(2_000) < TRUE).astype(float)
+NOISY = 1 / (1 + np.exp(-(LOGIT + RNG.normal(0, 1, 2_000)) / 1.3))
+
+
+def measured(probability: np.ndarray) -> Evaluation:
+    table = metrics.evaluate(LABEL, probability, policy=POLICY, split="test", resamples=100)
+    return Evaluation(None, table, pd.DataFrame(), pd.DataFrame(), {})  # type: ignore[arg-type]
+
+
+def against(new: np.ndarray, old: np.ndarray) -> Challenge:
+    gains = metrics.compare(LABEL, new, baseline=old, policy=POLICY, resamples=100)
+    return Challenge("m-old", differences=gains.assign(baseline="champion"))
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "brier", "roc_auc", "pr_auc"])
+def test_decide_lets_a_clearly_better_challenger_through_and_keeps_a_worse_one_out(metric: str) -> None:
+    settings = Promotion(metric=metric)  # type: ignore[arg-type]
+    better = decide(settings, measured(TRUE), findings=(), challenge=against(TRUE, NOISY))
+    assert better.promoted
+    assert metric in better.why
+    worse = decide(settings, measured(NOISY), findings=(), challenge=against(NOISY, TRUE))
+    assert not worse.promoted
+    assert f"{metric} not better" in worse.why
+
+
+@pytest.mark.parametrize(("rule", "promoted"), [("better", False), ("not_worse", True), ("always", True)])
+def test_decide_on_an_equally_good_challenger_follows_the_rule(rule: str, promoted: bool) -> None:
+    settings = Promotion(rule=rule)  # type: ignore[arg-type]
+    again = 1 / (1 + np.exp(-(LOGIT + RNG.normal(0, 0.01, 2_000))))
+    equal = against(again, TRUE)
+    assert decide(settings, measured(again), findings=(), challenge=equal).promoted is promoted
+
+
+@pytest.mark.parametrize(("rule", "promoted"), [("better", False), ("not_worse", False), ("always", True)])
+def test_decide_fails_what_cannot_be_compared(rule: str, promoted: bool) -> None:
+    unknown = Challenge("m-old", note="the model needs columns that the table contract lacks: plan")
+    settings = Promotion(rule=rule)  # type: ignore[arg-type]
+    verdict = decide(settings, measured(TRUE), findings=(), challenge=unknown)
+    assert verdict.promoted is promoted
+    assert promoted or "lacks: plan" in verdict.why
+
+
+def test_decide_of_a_first_model_needs_more_than_chance() -> None:
+    assert decide(Promotion(), measured(TRUE), findings=(), challenge=None).promoted
+    shuffled = np.random.default_rng(1).permutation(TRUE)
+    verdict = decide(Promotion(max_ece=1), measured(shuffled), findings=(), challenge=None)
+    assert [g.name for g in verdict.gates if not g.met] == ["roc_auc"]
+    assert not decide(Promotion(min_first=0.9), measured(TRUE), findings=(), challenge=None).promoted
+
+
+def test_decide_fails_gates_that_cannot_be_computed() -> None:
+    table = metrics.evaluate([0, 0, 0], [0.1, 0.2, 0.3], policy=POLICY, split="test", resamples=10)
+    nothing = Evaluation(None, table, pd.DataFrame(), pd.DataFrame(), {})  # type: ignore[arg-type]
+    verdict = decide(Promotion(rule="always"), nothing, findings=(), challenge=None)
+    assert {g.name for g in verdict.gates if not g.met} == {"roc_auc", "ece"}
+
+
+def test_decide_refuses_probabilities_that_are_off_and_leaks() -> None:
+    off = decide(Promotion(), measured(TRUE**3), findings=(), challenge=None)
+    assert [g.name for g in off.gates if not g.met] == ["ece"]
+    leak = Finding("fail", "text_beats_table", "the notes alone beat the table")
+    assert "the notes alone" in decide(Promotion(), measured(TRUE), findings=(leak,), challenge=None).why
+
+
+def test_agreement_by_hand() -> None:
+    score = np.arange(20.0)
+    assert metrics.agreement(score, 2 * score) == pytest.approx(
+        {"rank_correlation": 1, "top_decile_overlap": 1}
+    )
+    swapped = score.copy()
+    swapped[[0, 19]] = swapped[
+        [19, 0]
+    ]  # one of the best two leaves: sum of squared rank differences 2 x 19^2
+    found = metrics.agreement(swapped, score)
+    assert found["rank_correlation"] == pytest.approx(1 - 6 * 2 * 19**2 / (20 * (20**2 - 1)))
+    assert found["top_decile_overlap"] == 0.5
+    doubled = metrics.agreement(swapped, score, weight=np.full(20, 2.0))
+    assert doubled["top_decile_overlap"] == 0.5
+
+
+# -- pointers -------------------------------------------------------------------------------------------
+
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+def crowned(models: Path, *ids: str) -> str:
+    for day, model_id in enumerate(ids):
+        (models / model_id).mkdir(parents=True)
+        (models / model_id / "manifest.json").write_text("{}")
+        promotion.set_champion(
+            str(models), model_id, run_id=f"r{day}", at=NOW + dt.timedelta(days=day), why="better"
+        )
+    return str(models)
+
+
+def test_rollback_goes_back_one_champion_at_a_time(tmp_path: Path) -> None:
+    models = crowned(tmp_path, "m-a", "m-b", "m-c")
+    assert promotion.rollback(models, at=NOW) == "m-b"
+    assert promotion.rollback(models, at=NOW) == "m-a"
+    assert promotion.read_pointer(models)["model_id"] == "m-a"
+    with pytest.raises(InputError, match="no earlier champion"):
+        promotion.rollback(models, at=NOW)
+
+
+def test_rollback_refuses_a_package_that_is_gone(tmp_path: Path) -> None:
+    models = crowned(tmp_path, "m-a", "m-b")
+    (tmp_path / "m-a/manifest.json").unlink()
+    with pytest.raises(ResourceError, match="m-a is gone"):
+        promotion.rollback(models, at=NOW)
+    assert promotion.read_pointer(models)["model_id"] == "m-b"
+
+
+def test_history_says_who_was_champion_when_and_why(tmp_path: Path) -> None:
+    models = crowned(tmp_path, "m-a", "m-b")
+    promotion.rollback(models, at=NOW + dt.timedelta(days=5))
+    rows = promotion.history(models)
+    assert [(r["model_id"], r["since"][:10], r["until"][:10]) for r in rows] == [
+        ("m-a", "2026-01-01", "2026-01-02"), ("m-b", "2026-01-02", "2026-01-06"), ("m-a", "2026-01-06", ""),
+    ]  # fmt: skip
+    assert rows[-1]["why"] == "rolled back from m-b"
+    assert promotion.history(str(tmp_path / "none")) == []
+
+
+def test_a_challenger_that_is_promoted_is_one_no_longer(tmp_path: Path) -> None:
+    models = crowned(tmp_path, "m-a")
+    for challenger in ("m-b", "m-c"):
+        promotion.set_challenger(models, challenger, run_id="r", at=NOW, why="not better")
+    crowned(tmp_path, "m-b")
+    assert promotion.read_pointer(models, "challenger.json")["model_id"] == "m-c"
+    crowned(tmp_path, "m-c")
+    assert promotion.read_pointer(models, "challenger.json") == {}
