@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from pyspark.sql import DataFrame
 
@@ -43,7 +45,8 @@ def challenge(run: Run, df: DataFrame, model: ChurnModel) -> Challenge | None:
 
 def compare(pairs: pd.DataFrame, model: ChurnModel, champion: ChurnModel, *, split: Split) -> Challenge:
     """Compare two models by the margins `new` and `old` of rows with label, customer and weight."""
-    label, drawn = pairs["label"].to_numpy(float), {n: pairs[n].to_numpy() for n in ("customer", "weight")}
+    label = pairs["label"].to_numpy(float)
+    drawn: dict[str, Any] = {name: pairs[name].to_numpy() for name in ("customer", "weight")}
     new, old = model.calibrator.apply(pairs["new"]), champion.calibrator.apply(pairs["old"])
     measured = metrics.evaluate(label, old, policy=model.policy, split="test", **drawn)
     differences = metrics.compare(label, new, baseline=old, policy=model.policy, **drawn)

@@ -80,7 +80,7 @@ def with_margin(df: DataFrame, model: ChurnModel, *, name: str, keep: Sequence[s
 
     `df` has the model's numeric and categorical columns and `with_texts`' columns.
     """
-    needed = [c.name for c in (*model.spec.numeric, *model.spec.categorical)]
+    needed = [*(n.name for n in model.spec.numeric), *(c.name for c in model.spec.categorical)]
     vectors = [embedding_column(t.name) for t in model.spec.texts]
     source = df.select(*dict.fromkeys([*keep, *needed, *vectors]))
     schema = T.StructType([*(source.schema[k] for k in keep), T.StructField(name, T.FloatType())])
@@ -201,8 +201,7 @@ def evaluate(provisional: ChurnModel, scores: Scores, *, losses: dict[str, Seque
     for slice_name, cells in scores.cells.items():
         if cells["weight"].sum() >= metrics.MIN_SLICE:
             tables.append(_measured(model, cells, split="test", slice_name=slice_name, cutoff=cutoff))
-    sizes = rows.groupby("split")["weight"].sum()
-    sizes = {name: round(sizes.get(name, 0)) for name in SPLITS}
+    sizes = {name: round(rows.loc[rows["split"] == name, "weight"].sum()) for name in SPLITS}
     points += [
         metrics.learning_curve(loss, split=name, n=sizes[name]) for name, loss in losses.items() if len(loss)
     ]

@@ -72,7 +72,7 @@ def test_a_large_table_is_measured_in_cells_and_comes_out_the_same(
     margin = exact.rows["margin"]
     moved = np.abs(cell.model.calibrator.apply(margin) - row.model.calibrator.apply(margin))
     assert moved.mean() < 0.01
-    assert cell.model.policy.threshold == pytest.approx(row.model.policy.threshold, abs=0.01)
+    assert cell.model.policy.threshold == pytest.approx(row.model.policy.threshold, abs=0.03)
 
     key = ["split", "slice", "metric"]
     both = row.metrics.merge(cell.metrics, on=key, suffixes=("", "_cell"), how="outer", indicator=True)
