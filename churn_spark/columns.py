@@ -142,6 +142,11 @@ class Contract:
         return (self.id.name, self.snapshot.name) if self.snapshot else (self.id.name,)
 
     @property
+    def label_basis(self) -> str:
+        """panel where labels were observed after a snapshot, else cross_section."""
+        return "panel" if self.snapshot else "cross_section"
+
+    @property
     def shown(self) -> tuple[Column, ...]:
         """The columns copied to `churn_scores` for slicing: all but keys, label and free text."""
         return self.role("numeric", "categorical", "passthrough")

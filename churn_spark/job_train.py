@@ -181,7 +181,7 @@ def _provisional(run: Run, booster: Any, spec: FeatureSpec, prepared: Prepared) 
         "run_id": run.run_id,
         "created_at": run.started_at.isoformat(),
         "customer_value_column": decision.customer_value if by_column else None,
-        "label_basis": "panel" if contract.snapshot else "cross_section",
+        "label_basis": contract.label_basis,
         "embedding": notes.embedding_identity(config.text) if contract.texts else None,
         "summary": notes.summary_identity(config.text) if contract.texts else None,
         "training": config.training.model_dump(mode="json"),
@@ -199,7 +199,8 @@ def _publish_measurements(run: Run, result: evaluation.Evaluation) -> None:
         ("churn_metrics", result.metrics, schemas.METRICS),
         ("churn_curves", result.curves, schemas.CURVES),
     ):
-        full = table.assign(run_id=run.run_id, model_id=result.model.model_id)[[f.name for f in fields]]
+        lineage = {"run_id": run.run_id, "model_id": result.model.model_id}
+        full = table.assign(**lineage, label_basis=run.config.contract.label_basis)[[f.name for f in fields]]
         rows = full.astype(object).where(full.notna(), None).itertuples(index=False, name=None)
         run.tables.append(small_table(run.spark, rows, fields), name)
 

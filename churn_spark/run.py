@@ -77,6 +77,7 @@ class Run:
             "code_version": __version__,
             "versions": {"python": platform.python_version(), **{n: _version(n) for n in VERSIONS}},
             "input": config.raw,
+            "label_basis": config.contract.label_basis,
             "rows": {"in": 0, "valid": 0, "rejected": 0, "duplicates": 0, "scored": 0},
             "text": {},
             "seconds": {},

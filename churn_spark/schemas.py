@@ -29,6 +29,7 @@ class Table(NamedTuple):
     partitions: tuple[Field, ...] = ()
 
 
+LABEL_BASIS = Field("label_basis", "string", "panel (labels observed after the snapshot) or cross_section")
 KEYS = (Field("customer_id", "string", "the customer, exactly as in the input"),)
 SCORES = (
     Field("churn_probability", "double", "calibrated probability of churn; null only where unscorable"),
@@ -58,7 +59,7 @@ SCORES = (
     Field("score_reused", "boolean", "copied forward: neither features nor model changed"),
     Field("score_status", "string", "ok, degraded (a bad value was treated as missing) or unscorable"),
     Field("status_detail", "string", "why the status is not ok"),
-    Field("label_basis", "string", "panel (labels observed after the snapshot) or cross_section"),
+    LABEL_BASIS,
 )
 LINEAGE = (
     Field("model_id", "string", "the model package that scored the row"),
@@ -108,6 +109,7 @@ METRICS = (
     Field("ci_low", "double", "lower end of the 95 % interval (bootstrap over customers)"),
     Field("ci_high", "double", "upper end of the 95 % interval"),
     Field("n", "bigint", "rows it was measured on"),
+    LABEL_BASIS,
 )
 CURVES = (
     Field("run_id", "string", "the run that measured it"),
@@ -118,6 +120,7 @@ CURVES = (
     Field("x", "double", "horizontal value"),
     Field("y", "double", "vertical value"),
     Field("n", "bigint", "rows behind the point"),
+    LABEL_BASIS,
 )
 RUNS = (
     Field("run_id", "string", "the run"),

@@ -56,6 +56,7 @@ def test_churn_metrics_hold_the_headline_numbers_with_intervals(output: Path) ->
     for name in ("roc_auc", "pr_auc", "log_loss", "brier", "precision", "recall", "f1", "lift_10"):
         assert overall.loc[name, "ci_low"] <= overall.loc[name, "value"] <= overall.loc[name, "ci_high"], name
     curves = table(output, "churn_curves")
+    assert set(metrics["label_basis"]) | set(curves["label_basis"]) == {"cross_section"}
     assert {"roc", "pr", "gains", "calibration", "profit", "learning"} <= set(curves["curve"])
 
 
