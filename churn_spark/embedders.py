@@ -118,7 +118,8 @@ def sentence_transformers(
     """Embed by a sentence-transformers model: the packaged one, or a folder. No model hub is asked.
 
     precision: `auto` is float32, since training and scoring must embed alike, and a choice made by probe or
-    by machine might differ between them. `int8` is for BERT models on a CPU. Batches and device are no part
+    by machine might differ between them; besides, a switch would embed the whole cache anew. `int8` is for
+    BERT models on a CPU. Batches and device are no part
     of the identity; on a GPU (`auto` takes one) the last bits of a vector depend on its neighbours.
     """
     folder = model_files.model_folder(model)
@@ -139,7 +140,7 @@ def sentence_transformers(
 
         return Model(encoder.dimension, embed)
 
-    kind = {"provider": "sentence-transformers", "precision": precision, "version": 1}
+    kind = {"provider": "sentence-transformers", "precision": precision, "version": 2}
     return Embedder(kind | files, load)
 
 

@@ -173,6 +173,17 @@ def test_int8_is_close_to_float32(float32: Embedder, int8: Embedder) -> None:
     assert not np.array_equal(int8.embed(TEXTS).vectors, float32.embed(TEXTS).vectors)
 
 
+def test_int8_sums_do_not_overflow_in_16_bits() -> None:
+    import torch
+
+    from churn_spark import bert
+
+    ones = torch.ones(384)
+    output = (1.0, 0, torch.float32, "none", [], "")
+    linear = bert._int8_linear(torch.ones(32, 384), torch.zeros(32), ones, 1.0, 0, output)
+    assert linear(255 * torch.ones(4, 384)).numpy() == pytest.approx(np.full((4, 32), 255 * 384))
+
+
 def test_check_cosine_refuses_other_vectors(float32: Embedder) -> None:
     reversed_ = Embedder({}, lambda: Model(384, lambda texts: float32.embed(texts[::-1])))
     with pytest.raises(

@@ -1,0 +1,85 @@
+"""What a cheaper embedder costs in ROC-AUC: `python tests/benchmarks/bench_auc.py [--raw FILE --config YAML]`.
+
+The same folds of a customer table, embedded by float32, int8 and static, through the kernel's own note code
+(redaction, summary, vector) and native xgboost with the settings of conf/base.yaml. Paired differences over
+repeated folds tell a loss from chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xgboost
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+
+from churn_spark import notes
+from churn_spark.config import load_config
+
+EMBEDDERS = {
+    "float32": {"precision": "float32"},
+    "int8": {"precision": "int8"},
+    "static": {"name": "static"},
+}
+ROUNDS = 120
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--raw", default="data/sample/customers.csv")
+    parser.add_argument("--config", action="append", default=[])
+    parser.add_argument("--repeats", type=int, default=1, help="times five folds")
+    options = parser.parse_args()
+    if not Path(options.raw).is_file():
+        print(f"skipped: {options.raw} is not here")
+        return
+    config = load_config(options.config)
+    contract = config.contract
+    raw = pd.read_csv(options.raw, dtype=str)
+    label = (
+        raw[contract.label.raw_name]
+        .str.lower()
+        .map({"1": 1, "0": 0, "yes": 1, "no": 0, "true": 1, "false": 0})
+    )
+    raw, label = raw[label.notna()], label.dropna().to_numpy(int)
+    table = pd.DataFrame(
+        {c.name: pd.to_numeric(raw[c.raw_name], errors="coerce") for c in contract.role("numeric")}
+        | {c.name: raw[c.raw_name].astype("category").cat.codes for c in contract.role("categorical")}
+    ).to_numpy(np.float32)
+    table[np.isinf(table)] = np.nan
+    texts = raw[contract.texts[0].raw_name].tolist()
+    scores = {}
+    for name, embedder in EMBEDDERS.items():
+        text = config.text.model_copy(update={"embedder": config.text.embedder.model_copy(update=embedder)})
+        start = time.process_time()
+        _, vectors = notes.prepare(texts, text)
+        seconds = time.process_time() - start
+        scores[name] = fold_aucs(np.hstack([table, vectors]), label, config.training, repeats=options.repeats)
+        change = scores[name] - scores["float32"]
+        error = change.std(ddof=1) / np.sqrt(len(change))
+        print(f"{name:8s} ROC-AUC {scores[name].mean():.4f}  change {change.mean():+.4f} (standard error {error:.4f})"
+              f"  text {seconds:.0f} CPU s", flush=True)  # fmt: skip
+
+
+def fold_aucs(x: npt.NDArray, y: npt.NDArray, training: object, *, repeats: int) -> npt.NDArray:
+    """ROC-AUC of each fold's held-out rows."""
+    names = ("max_depth", "learning_rate", "subsample", "reg_lambda", "min_child_weight", "max_bin")
+    settings = {name: getattr(training, name) for name in names}
+    found = []
+    for seed in range(repeats):
+        for train, test in StratifiedKFold(5, shuffle=True, random_state=seed).split(x, y):
+            model = xgboost.XGBClassifier(n_estimators=ROUNDS, n_jobs=1, random_state=seed, **settings)
+            model.fit(x[train], y[train])
+            found.append(roc_auc_score(y[test], model.predict_proba(x[test])[:, 1]))
+    return np.array(found)
+
+
+if __name__ == "__main__":
+    main()

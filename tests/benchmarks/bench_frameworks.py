@@ -1,0 +1,282 @@
+"""Our text stage against Ray Data, Daft and the original design: `python tests/benchmarks/bench_frameworks.py`.
+
+Every contender is a fresh process that reads the same Parquet file of notes and writes one with a vector a row,
+on all cores. `--table realistic` (a fifth empty, five-fold duplication) compares whole runs from a cold start;
+`--table 12`, `73` or `129` (tokens a note, all distinct) the steady state: from the first batch's beginning to the
+last one's end, models loaded. Vectors are checked to be equal within 1e-5. What is not installed is skipped:
+`pip install "ray[data]" daft` in an environment of its own.
+
+ours      `with_texts`, notes embedded as they are
+default   `with_texts` with the default settings: redacted, and the summary embedded (other vectors, not compared)
+ray       `map_batches` with a class on a pool of one actor a core
+daft      a class UDF, batched, one process a core
+original  a pandas UDF with a pool of 4 threads, one note a call of SentenceTransformer.encode
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from corpora import realistic_table, sized_notes
+
+CORES = len(os.sched_getaffinity(0))
+BATCH = 512  # rows: `encode` sorts them by length and takes 32 at once
+STAMPS = ("process", "began", "ended", "cpu_began", "cpu_ended")
+DDL = "id long, vector array<float>, " + ", ".join(f"{name} double" for name in STAMPS)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--table", default="realistic", help="realistic, 12, 73 or 129")
+    parser.add_argument("--rows", type=int, default=10_000, help="of the realistic table")
+    parser.add_argument("--tokens", type=int, default=60_000, help="of the others")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--only", action="append", help="contenders; ours is always among them")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    steady = options.table != "realistic"
+    if options.one:
+        name, source, target = options.one
+        run = ours_steady if steady and name == "ours" else CONTENDERS[name]
+        run(Path(source), Path(target))
+        return
+    names = [n for n in CONTENDERS if n != "default" or not steady]
+    names = [n for n in names if not options.only or n in ("ours", *options.only)]
+    for name in {"ray", "daft"} & set(names):
+        if importlib.util.find_spec(name) is None:
+            print(f"skipped: {name} is not installed")
+            names.remove(name)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    cpu: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(options.turns):
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "notes.parquet"
+            if steady:
+                notes = sized_notes(int(options.table), seed=turn, tokens=options.tokens)
+            else:
+                notes = realistic_table(options.rows, seed=turn)
+            pq.write_table(pa.table({"id": range(len(notes)), "note": notes}), source, row_group_size=BATCH)
+            expected: dict[int, Any] = {}
+            for name in names:
+                target = Path(folder) / name
+                started = time.monotonic()
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--table",
+                    options.table,
+                    "--one",
+                    name,
+                    str(source),
+                    str(target),
+                ]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                whole = time.monotonic() - started
+                if done.returncode:
+                    sys.exit(f"{name} failed: {done.stderr[-2000:]}")
+                found = pd.concat(pd.read_parquet(path) for path in target.glob("**/*.parquet"))
+                assert sorted(found["id"]) == list(range(len(notes))), f"{name} lost or repeated rows"
+                if name != "default":
+                    vectors = {i: v for i, v in zip(found["id"], found["vector"], strict=True) if notes[i]}
+                    expected = expected or vectors
+                    for i, vector in vectors.items():
+                        np.testing.assert_allclose(vector, expected[i], atol=1e-5)
+                by_process = found.groupby("process") if steady else None
+                span = found["ended"].max() - found["began"].min() if steady else whole
+                seconds[name].append(span)
+                if by_process is not None:
+                    cpu[name].append(
+                        float((by_process["cpu_ended"].max() - by_process["cpu_began"].min()).sum())
+                    )
+                print(f"turn={turn} {name} rows={len(notes)} whole={whole:.1f}s"
+                      + (f" steady={span:.1f}s worker_cpu={cpu[name][-1]:.1f}s" if steady else ""),
+                      flush=True)  # fmt: skip
+    print(f"\n{options.table}, {CORES} cores, median of {options.turns}")
+    print(
+        "| contender | seconds | times as long as ours" + (" | CPU seconds, times ours |" if steady else " |")
+    )
+    print("|---|---|---|" + ("---|" if steady else ""))
+    for name in names:
+        ratio = f"| {name} | {statistics.median(seconds[name]):.1f} | {times(seconds[name], seconds['ours']):.2f} |"
+        print(ratio + (f" {times(cpu[name], cpu['ours']):.2f} |" if steady else ""))
+
+
+def times(slow: Sequence[float], fast: Sequence[float]) -> float:
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+# -- the model of the others ----------------------------------------------------------------------------
+
+
+@cache
+def model() -> Any:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from churn_spark.model_files import PACKAGED, model_folder
+
+    torch.set_num_threads(1)
+    loaded = SentenceTransformer(str(model_folder(PACKAGED)), device="cpu", local_files_only=True)
+    loaded.encode(["Warm up."])
+    return loaded
+
+
+def stamped(ids: Sequence[int], embed: Callable[[], Any]) -> dict[str, Any]:
+    """The columns id, vector, and when which process worked on them."""
+    began, cpu_began = time.time(), time.process_time()
+    vectors = list(embed())
+    stamps = (float(os.getpid()), began, time.time(), cpu_began, time.process_time())
+    return {"id": list(ids), "vector": vectors} | {
+        name: [value] * len(vectors) for name, value in zip(STAMPS, stamps, strict=True)
+    }
+
+
+def encode(texts: Sequence[str]) -> Any:
+    return model().encode(list(texts), batch_size=32, show_progress_bar=False)
+
+
+# -- contenders: a Parquet file of (id, note) -> a folder of Parquet files of (id, vector) ------------------
+
+
+def session(folder: Path) -> Any:
+    from churn_spark.session import get_session
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    return get_session(
+        "benchmark", conf={"spark.master": f"local[{CORES}]", "spark.local.dir": str(folder.parent)}
+    )
+
+
+def text_stage(file: Path, target: Path, **settings: Any) -> None:
+    from pyspark.sql import functions as F
+
+    from churn_spark.config import load_config
+    from churn_spark.text import Cache, with_texts
+
+    text = load_config(options={f"text.{name}": value for name, value in settings.items()}).text
+    spark = session(target)
+    df = spark.read.parquet(str(file))
+    cache_ = Cache(f"{target}_cache", f"{target}_work", "benchmark")
+    prepared, _ = with_texts(df, ["note"], text=text, cache=cache_)
+    prepared.select("id", F.col("note__embedding").alias("vector")).write.parquet(str(target))
+
+
+def ours(source: Path, target: Path) -> None:
+    text_stage(source, target, source="note", redact=False)
+
+
+def ours_steady(source: Path, target: Path) -> None:
+    df = session(target).read.parquet(str(source))
+    df.repartition(CORES).mapInArrow(_ours_in_spark, DDL).write.parquet(str(target))
+
+
+def original(source: Path, target: Path) -> None:
+    df = session(target).read.parquet(str(source))
+    df.repartition(CORES).mapInArrow(_original_in_spark, DDL).write.parquet(str(target))
+
+
+def _original_in_spark(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    model()
+    with ThreadPoolExecutor(4) as pool:
+        for batch in batches:
+            texts = batch.column("note").to_pylist()
+            one_by_one = partial(pool.map, lambda text: encode([text])[0], texts)
+            yield _as_batch(stamped(batch.column("id").to_pylist(), one_by_one))
+
+
+def _ours_in_spark(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    from churn_spark.embedders import load_embedder
+
+    embedder = load_embedder("sentence-transformers", precision="float32")
+    embedder.embed(["Warm up."])
+
+    def vectors(texts: list[str]) -> Any:
+        return embedder.embed(texts).vectors
+
+    for batch in batches:
+        texts = batch.column("note").to_pylist()
+        yield _as_batch(stamped(batch.column("id").to_pylist(), partial(vectors, texts)))
+
+
+def _as_batch(columns: dict[str, Any]) -> pa.RecordBatch:
+    types = {"id": pa.int64(), "vector": pa.list_(pa.float32())}
+    return pa.RecordBatch.from_pydict(
+        {n: pa.array(v, types.get(n, pa.float64())) for n, v in columns.items()}
+    )
+
+
+class Embed:
+    """A model loaded once per actor or process, called with a batch."""
+
+    def __init__(self) -> None:
+        model()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        columns = stamped(batch["id"], lambda: encode(batch["note"]))
+        return columns | {"vector": np.array(columns["vector"])}
+
+
+def with_ray(source: Path, target: Path) -> None:
+    import ray
+
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    ray.init(num_cpus=CORES + 1, include_dashboard=False, log_to_driver=False)  # one more to read and write
+    pool = ray.data.ActorPoolStrategy(size=CORES)
+    rows = ray.data.read_parquet(str(source)).repartition(4 * CORES)
+    rows.map_batches(Embed, batch_size=BATCH, compute=pool, num_cpus=1).write_parquet(str(target))
+
+
+def with_daft(source: Path, target: Path) -> None:
+    import daft
+
+    stamp = daft.DataType.struct(
+        {"vector": daft.DataType.list(daft.DataType.float32())} | {n: daft.DataType.float64() for n in STAMPS}
+    )
+
+    class Model:
+        def __init__(self) -> None:
+            model()
+
+        @daft.method.batch(return_dtype=stamp, batch_size=BATCH)
+        def embed(self, ids: daft.Series, notes: daft.Series) -> list[dict[str, Any]]:
+            columns = stamped(ids.to_pylist(), lambda: encode(notes.to_pylist()))
+            return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    pooled = daft.cls(Model, max_concurrency=CORES, use_process=True)()
+    df = daft.read_parquet(str(source)).into_batches(BATCH)
+    df = df.with_column("made", pooled.embed(df["id"], df["note"]))
+    fields = [df["made"][name].alias(name) for name in ("vector", *STAMPS)]
+    df.select(df["id"], *fields).write_parquet(str(target))
+
+
+CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
+    "ours": ours,
+    "default": text_stage,
+    "ray": with_ray,
+    "daft": with_daft,
+    "original": original,
+}
+
+
+if __name__ == "__main__":
+    main()
