@@ -85,7 +85,8 @@ def _attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     length, size = query.shape[-2:]
     if query.is_cuda or length > SHORT:
         return F.scaled_dot_product_attention(query, key, value)
-    return (query @ key.transpose(-1, -2) * size**-0.5).softmax(-1) @ value
+    scores = torch.matmul(query, key.transpose(-1, -2)) * size**-0.5
+    return torch.matmul(scores.softmax(-1), value)
 
 
 def load_weights(folder: Path, *, device: str = "cpu") -> Weights:

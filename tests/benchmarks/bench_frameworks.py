@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
 
 import numpy as np
 import pandas as pd
@@ -239,7 +240,6 @@ class Embed:
 def with_ray(source: Path, target: Path) -> None:
     import ray
 
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     ray.init(num_cpus=CORES + 1, include_dashboard=False, log_to_driver=False)  # one more to read and write
     pool = ray.data.ActorPoolStrategy(size=CORES)
     rows = ray.data.read_parquet(str(source)).repartition(4 * CORES)
@@ -279,4 +279,6 @@ CONTENDERS: dict[str, Callable[[Path, Path], None]] = {
 
 
 if __name__ == "__main__":
-    main()
+    import bench_frameworks  # by its name, so that workers can import what they are sent
+
+    bench_frameworks.main()
