@@ -171,7 +171,7 @@ def _calibration(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> F
     raw = points(curves, "calibration_raw")
     raw = raw[raw["x"] <= end]
     if len(raw):
-        axes.plot(raw["x"], raw["y"], "o-", color=FAINT, lw=1, ms=4, mec=PAPER, label="Without calibration")
+        axes.plot(raw["x"], raw["y"], "o-", color=FAINT, lw=1, ms=4, mec=PAPER, label="Uncalibrated")
     axes.vlines(line["x"], low, high, color=MODEL, lw=1.4, alpha=0.5)
     label = f"Groups of customers, average error {in_points(on_test(metrics, 'ece').value)}"
     axes.plot(line["x"], line["y"], "o-", color=MODEL, lw=1.4, ms=6, mec=PAPER, label=label)
@@ -353,7 +353,7 @@ PLATES: dict[str, Plate] = {
     "feature_importance": Plate("What moves the scores", _importance),
     "dependence": Plate("How each value moves them", _dependence),
     "slices": Plate("For which customers it works", _slices),
-    "comparison": Plate("Against simpler models", _comparison),
+    "comparison": Plate("Against other models", _comparison),
     "backtest": Plate("Tested on past dates", _backtest),
 }
 ALWAYS = ("roc_curve", "feature_importance")  # the model package promises them

@@ -74,7 +74,7 @@ h2{font-size:24px;letter-spacing:-.01em;line-height:1.25}
 .part .card h3+p{font-size:15px;color:var(--muted);margin-top:2px}
 .card figure{margin-top:14px}
 svg{display:block;width:100%;height:auto}
-.grid:has(>.card:only-child){columns:1}
+.grid:has(>.card:only-child){columns:1}.grid>.card:only-child figure{max-width:640px}
 table{width:100%;border-collapse:collapse;font-size:14px;margin-top:12px;font-variant-numeric:tabular-nums}
 th{font-weight:500;color:var(--muted);text-align:left}
 th,td{padding:6px 12px 6px 0;border-bottom:1px solid var(--grid);vertical-align:top;overflow-wrap:anywhere}

@@ -118,7 +118,9 @@ def _beats(settings: Promotion, challenge: Challenge | None) -> Iterator[Gate]:
         yield Gate("champion", False, f"it cannot be compared with the champion {challenge.champion}: {why}")
     else:
         met = gain.low > 0 if settings.rule == "better" else gain.high >= 0
-        said = f"{metric} {'better' if gain.value > 0 else 'not better'} than the champion's on the same test rows"
+        said = (
+            f"{metric.replace('_', '-')} {'better' if gain.value > 0 else 'not better'} than the champion's"
+        )
         note = f"; {challenge.note}" if challenge.note else ""
         interval = f"{signed(gain.low, digits=4)} to {signed(gain.high, digits=4)}"
         yield Gate("champion", met, f"{said}: gain {signed(gain.value, digits=4)} ({interval}){note}")

@@ -131,7 +131,8 @@ def better_than_champion(metrics: pd.DataFrame, facts: Facts) -> Answer | None:
     parts = [f"ROC-AUC {signed(gain.value)} ({interval(gain, signed)}) on the same customers."] * gain.known
     parts += [sentence(facts.reason)] * bool(facts.reason)
     if overlap := facts.agreement.get("top_decile_overlap"):
-        parts.append(f"{percent(overlap)} of the riskiest tenth stay the same.")
+        ranks = number(facts.agreement.get("rank_correlation", math.nan), digits=2)
+        parts.append(f"{percent(overlap)} of the riskiest tenth stay the same, rank correlation {ranks}.")
     evidence, compared = " ".join(parts), gain.known or bool(facts.champion)
     if facts.promoted is False:
         return Answer(question, "warn", "No, it stays" if compared else "Not promoted", evidence)

@@ -40,10 +40,10 @@ def test_decide_lets_a_clearly_better_challenger_through_and_keeps_a_worse_one_o
     settings = Promotion(metric=metric)  # type: ignore[arg-type]
     better = decide(settings, measured(TRUE), findings=(), challenge=against(TRUE, NOISY))
     assert better.promoted
-    assert metric in better.why
+    assert metric.replace("_", "-") in better.why
     worse = decide(settings, measured(NOISY), findings=(), challenge=against(NOISY, TRUE))
     assert not worse.promoted
-    assert f"{metric} not better" in worse.why
+    assert f"{metric.replace('_', '-')} not better" in worse.why
 
 
 @pytest.mark.parametrize(("rule", "promoted"), [("better", False), ("not_worse", True), ("always", True)])
