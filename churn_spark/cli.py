@@ -57,7 +57,7 @@ def _job(name: str) -> Callable[[argparse.Namespace, Sequence[str]], int]:
         run = Run(name, config, argv=arguments, limit=options.limit, dry=options.dry_run)
         try:
             if name == "score":
-                score(run, score_date=options.score_date, model_name=options.model)
+                score(run, score_date=options.score_date, until=options.until, model_name=options.model)
             else:
                 {"prepare": prepare, "train": train}[name](run)
             run.publish()
@@ -230,6 +230,15 @@ def _explain(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    config = _config(options)
+    from churn_spark.export import export
+
+    done = export(config, top=options.top, file_format=options.format, day=options.score_date, to=options.to)
+    _say([f"{done.rows} customers to contact of {done.score_date}: {done.path}"])
+    return 0
+
+
 def _doctor(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from churn_spark.doctor import checks
 
@@ -290,6 +299,10 @@ def _parser() -> argparse.ArgumentParser:
             "--score-date", type=_date, default=dt.datetime.now(dt.UTC).date(), metavar="YYYY-MM-DD",
             help="the as-of day of a scoring run (default: today, UTC)",
         )  # fmt: skip
+        job.add_argument(
+            "--until", type=_date, metavar="YYYY-MM-DD",
+            help="score every day from --score-date to this one, each by the champion of that day",
+        )  # fmt: skip
     init = _add(commands, "init", "look at a table and propose its columns as a settings layer", _init)
     init.add_argument("--to", type=Path, metavar="PATH", help="the YAML file to write (default: print it)")
     _add_common(init)
@@ -313,6 +326,16 @@ def _parser() -> argparse.ArgumentParser:
     explain = _add(commands, "explain", "one customer's score, reasons and summary", _explain)
     explain.add_argument("--customer", required=True, metavar="ID")
     _add_common(explain)
+    export = _add(commands, "export", "the call list: whom to contact, best first, as a file", _export)
+    export.add_argument(
+        "--top", type=_positive, default=500, metavar="N", help="at most so many (default: 500)"
+    )
+    export.add_argument("--format", choices=["csv", "parquet", "json"], default="csv")
+    export.add_argument("--score-date", type=_date, metavar="YYYY-MM-DD", help="default: the newest")
+    export.add_argument(
+        "--to", type=Path, metavar="PATH", help="default: <output>/exports/call_list_DATE.FORMAT"
+    )
+    _add_common(export)
     _add_logging(_add(commands, "doctor", "check Java, packages, model files, memory and disk", _doctor))
     sample = _add(commands, "sample", "generate a sample customer table", _sample)
     sample.add_argument("--rows", type=_positive, default=5000)

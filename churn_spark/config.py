@@ -174,6 +174,8 @@ class Promotion(_Section):
 class Scoring(_Section):
     reasons: Annotated[int, Field(ge=0, le=3)] = 3
     templates: dict[str, str] = {}
+    quote_from: Literal["low", "medium", "high", "very_high", "none"] = "very_high"
+    reuse: bool = True
     max_mean_shift: Share | None = 0.1
     base_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
 

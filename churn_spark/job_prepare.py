@@ -69,7 +69,7 @@ def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
         check_gates(counts, settings=config.validation, label=label)
         valid = _limited(checked.valid, contract, run.limit)
         texts = [c.name for c in contract.texts]
-        cache = Cache(config.text.cache or storage.join(config.folder, "churn_notes"), run.work, run.run_id)
+        cache = text_cache(run)
         if run.dry:
             with run.step("price") as facts:
                 facts |= price_texts(valid, texts, text=config.text, cache=cache)
@@ -81,6 +81,12 @@ def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
                       "computed": text_counts.computed, "embedded": text_counts.embeddings_computed,
                       "table": cache.folder}  # fmt: skip
     return Prepared(df, counts, text_counts)
+
+
+def text_cache(run: Run) -> Cache:
+    """The text cache that a run reads and adds to."""
+    folder = run.config.text.cache or storage.join(run.config.folder, "churn_notes")
+    return Cache(folder, run.work, run.run_id)
 
 
 def _limited(df: DataFrame, contract: Contract, limit: int | None) -> DataFrame:

@@ -188,6 +188,7 @@ def _provisional(run: Run, booster: Any, spec: FeatureSpec, prepared: Prepared) 
         "search": run.record.get("search", []),
         "split": config.split.model_dump(mode="json"),
         "templates": config.scoring.templates,
+        "quote_from": config.scoring.quote_from,
         "versions": run.record["versions"],
         "rows": run.record["rows"],
     }

@@ -18,14 +18,14 @@ import numpy as np
 import pyarrow as pa
 import xgboost as xgb
 
-from churn_spark import contributions, decisions, notes, reasons
+from churn_spark import contributions, decisions, notes, quoting, reasons
 from churn_spark.arrow import Columns, Matrix, arrow_array
 from churn_spark.calibration import Calibrator
 from churn_spark.columns import Column, Contract, Problem, check_record
 from churn_spark.config import Text
 from churn_spark.decisions import Policy
 from churn_spark.errors import InputError, ResourceError
-from churn_spark.features import FeatureSpec, assemble
+from churn_spark.features import FeatureSpec, TextVector, assemble, text_inputs
 from churn_spark.reasons import Reasons
 
 CHAMPION, CHALLENGER = "champion.json", "challenger.json"
@@ -68,14 +68,19 @@ class ChurnModel:
         summaries: Mapping[str, Sequence[str | None]],
         top: int = 3,
         templates: Mapping[str, str] | None = None,
+        embed: quoting.Embed | None = None,
+        quote_from: str = "none",
     ) -> Scored:
         """Score typed rows.
 
         `frame` holds the id, numeric and categorical columns: a DataFrame, an Arrow batch or a dict of lists.
         `vectors` holds per text column a float32 matrix, rows of NaN where there is no text; `summaries` the
-        text to quote. Returns the columns RECORD_FIELDS, one value per row, in order (probabilities in [0, 1],
-        effects in log-odds, money in the policy's unit; `recommended` knows nothing of capacity), and every
-        column's reason, unless `top`, the number of reasons to name, is 0.
+        text to quote: from the risk band `quote_from` on only the sentence that moved the score most, where
+        `embed` gives the vectors of what remains without it (see `quoting`).
+
+        Returns the columns RECORD_FIELDS, one value per row, in order (probabilities in [0, 1], effects in
+        log-odds, money in the policy's unit; `recommended` knows nothing of capacity), and every column's
+        reason, unless `top`, the number of reasons to name, is 0.
         """
         matrix = assemble(self.spec, frame, vectors=vectors)
         margin = self.margin(matrix)
@@ -98,12 +103,40 @@ class ChurnModel:
         if top == 0:
             return Scored({**scored, **{name: [None] * len(matrix) for name in REASON_FIELDS}}, None)
         groups, effects = self.effects(matrix)
-        told = reasons.in_words(effects, groups, frame, quotes=summaries, templates=templates or {})
+        quotes = dict(summaries)
+        if embed is not None:
+            risky = probability >= quoting.cut_off(self.policy, quote_from)
+            for text in self.quoted_texts:
+                sign = np.sign(effects[:, groups.index(text.name)])
+                moves = self._moves(text, matrix, margin * sign, sign, embed)
+                quotes[text.name] = quoting.telling_sentences(
+                    summaries[text.name], risky & (sign != 0), moves
+                )
+        told = reasons.in_words(effects, groups, frame, quotes=quotes, templates=templates or {})
         for rank in (1, 2, 3):
             found = told.top(rank if rank <= top else len(groups) + 1)
             for part, values in zip(("", "_effect", "_text"), found, strict=True):
                 scored[f"reason_{rank}{part}"] = values
         return Scored(scored, told)
+
+    @property
+    def quoted_texts(self) -> tuple[TextVector, ...]:
+        """The text columns whose summary is what the model read, so that its sentences can be left out."""
+        return self.spec.texts if self.text.source == "summary" else ()
+
+    def _moves(
+        self, text: TextVector, matrix: Matrix, towards: Matrix, sign: Matrix, embed: quoting.Embed
+    ) -> quoting.Moves:
+        start = self.spec.sources.index(text.name)
+
+        def moves(rows: quoting.Places, parts: list[str]) -> Matrix:
+            vectors = embed(text.name, rows, parts)
+            altered = matrix[rows]
+            altered[:, start : start + text.width] = text_inputs(text, vectors, len(rows))
+            moved = towards[rows] - sign[rows] * self.margin(altered)
+            return np.where(np.isnan(vectors[:, 0]), np.nan, moved)
+
+        return moves
 
     def margin(self, matrix: Matrix) -> Matrix:
         """The booster's raw log-odds, float32 of shape (n,), for model inputs as `assemble` makes them."""
@@ -174,6 +207,8 @@ class ChurnModel:
             {name: vectors for name, (_, vectors) in prepared.items()},
             summaries={name: [n.summary for n in found] for name, (found, _) in prepared.items()},
             templates=self.manifest.get("templates", {}),
+            quote_from=self.manifest.get("quote_from", "none"),
+            embed=lambda column, rows, parts: notes.vectors(parts, self.text),
         )
         fields = iter(_records(scored.table))
         texts = iter(zip(*(found for found, _ in prepared.values()), strict=True)) if prepared else iter(())

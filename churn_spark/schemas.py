@@ -57,6 +57,7 @@ SCORES = (
     Field("previous_probability", "double", "churn_probability on the customer's previous score_date"),
     Field("probability_change", "double", "churn_probability - previous_probability"),
     Field("score_reused", "boolean", "copied forward: neither features nor model changed"),
+    Field("input_hash", "bigint", "hash of all that the score depends on, the model included"),
     Field("score_status", "string", "ok, degraded (a bad value was treated as missing) or unscorable"),
     Field("status_detail", "string", "why the status is not ok"),
     LABEL_BASIS,

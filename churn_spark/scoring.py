@@ -11,10 +11,11 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from churn_spark.arrow import vector_matrix
+from churn_spark.arrow import Matrix, vector_matrix
 from churn_spark.columns import Contract
 from churn_spark.errors import GateError
 from churn_spark.model import RECORD_FIELDS, ChurnModel
+from churn_spark.quoting import Embed, Places
 from churn_spark.reasons import BASELINE, BASELINE_TEXT, Reasons
 from churn_spark.schemas import REASONS, SCORES, Field, ddl, scores_schema
 from churn_spark.tables import small_table, with_comments
@@ -32,15 +33,21 @@ def with_scores(
     top: int,
     templates: Mapping[str, str],
     keep: tuple[str, ...] | None = None,
+    quote_from: str = "none",
 ) -> DataFrame:
     """Add what `ChurnModel.score` gives, one row per row.
 
     `df` has the contract's id, numeric and categorical columns and `with_texts`' columns; the vectors are
     dropped. `keep` names the columns to carry over (default: all others). With `top` above 0 there is also
-    `_reasons`, what `reasons_table` unfolds. Python is entered once.
+    `_reasons`, what `reasons_table` unfolds. With `quote_from` a risk band, `df` has `requoting`'s vectors.
+    Python is entered once.
     """
     vectors = [embedding_column(t.name) for t in model.spec.texts]
+    if quote_from != "none":
+        vectors += [parts_column(t.name) for t in model.quoted_texts]
     kept = [c for c in (keep or df.columns) if c not in vectors]
+    if top:
+        model.tables  # noqa: B018 - laid out once here, not in each worker
     needed = [model.contract.id.name, *(c.name for c in model.contract.role("numeric", "categorical"))]
     summaries = {t.name: summary_column(t.name) for t in model.spec.texts}
     source = df.select(*dict.fromkeys([*kept, *needed, *summaries.values(), *vectors]))
@@ -54,7 +61,10 @@ def with_scores(
                 for t in model.spec.texts
             }
             quotes = {name: batch.column(column).to_pylist() for name, column in summaries.items()}
-            table, reasons = model.score(batch, matrices, summaries=quotes, top=top, templates=templates)
+            table, reasons = model.score(
+                batch, matrices, summaries=quotes, top=top, templates=templates, quote_from=quote_from,
+                embed=_delivered(batch, {t.name: t.dimension for t in model.spec.texts}),
+            )  # fmt: skip
             arrays = [*(batch.column(k) for k in kept), *(_array(table[f.name], f.type) for f in SCORED)]
             names = [*kept, *(f.name for f in SCORED)]
             if reasons is not None:
@@ -64,6 +74,26 @@ def with_scores(
     return source.mapInArrow(score, schema)
 
 
+def parts_column(column: str) -> str:
+    """Where `requoting` puts the vectors of what remains of a summary without each of its sentences."""
+    return f"{column}__parts"
+
+
+def _delivered(batch: pa.RecordBatch, dimensions: Mapping[str, int]) -> Embed:
+    """Vectors that came with the rows; NaN for a row that lacks some."""
+
+    def embed(column: str, rows: Places, texts: list[str]) -> Matrix:
+        found = np.full((len(texts), dimensions[column]), np.nan, np.float32)
+        given = batch.column(parts_column(column))
+        for row, start, count in zip(*np.unique(rows, return_index=True, return_counts=True), strict=True):
+            flat = given[int(row)].values
+            if flat is not None and len(flat) == count * found.shape[1]:
+                found[start : start + count] = flat.to_numpy(zero_copy_only=False).reshape(count, -1)
+        return found
+
+    return embed
+
+
 _ARROW = {"double": pa.float64(), "float": pa.float32(), "boolean": pa.bool_(), "string": pa.string()}
 
 
@@ -71,6 +101,7 @@ def _array(values: Any, kind: str) -> pa.Array:
     return pa.array(values, _ARROW[kind], from_pandas=True)
 
 
+REASON_PARTS = ("rank", "reason", "value", "effect", "text")
 REASONS_TYPE = "array<struct<rank:int,reason:string,value:string,effect:float,text:string>>"
 
 

@@ -1,0 +1,57 @@
+"""Which sentence of a summary moved a score most: each is left out in turn, and the score looked at again.
+
+Occlusion (Zeiler & Fergus 2014) on sentences. It takes as many embeddings as a summary has sentences, so only
+customers from a risk band on get it. Which ones do is decided row by row: a record gets what its table would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from churn_spark.arrow import Matrix
+from churn_spark.decisions import BANDS, Policy
+from churn_spark.summarizers import split_sentences
+
+Places = npt.NDArray[np.intp]
+# Vectors (NaN where there is none) of texts that were made from the texts of these rows: column, rows, texts.
+Embed = Callable[[str, Places, list[str]], Matrix]
+# How far the score of each row moves towards its text's effect by what is missing in the text.
+Moves = Callable[[Places, list[str]], Matrix]
+
+
+def cut_off(policy: Policy, band: str) -> float:
+    """The probability at which a risk band begins; infinite for none."""
+    return dict(zip((*BANDS, "none"), (0.0, *policy.bands, np.inf), strict=True))[band]
+
+
+def left_out(summary: str | None) -> dict[str, str]:
+    """What remains of a summary without each of its sentences; nothing where there is but one."""
+    sentences = split_sentences(summary or "")
+    if len(sentences) < 2:
+        return {}
+    return {s: " ".join([*sentences[:i], *sentences[i + 1 :]]) for i, s in enumerate(sentences)}
+
+
+def telling_sentences(
+    summaries: Sequence[str | None], wanted: npt.NDArray[np.bool_], moves: Moves
+) -> list[str | None]:
+    """The summaries, and for the rows `wanted` only the sentence that moved the score most.
+
+    A summary stays whole where it has one sentence, or where a vector could not be had.
+    """
+    told = list(summaries)
+    parts = {row: found for row in np.flatnonzero(wanted).tolist() if (found := left_out(summaries[row]))}
+    if not parts:
+        return told
+    rows = np.repeat(list(parts), [len(found) for found in parts.values()])
+    moved = moves(rows, [text for found in parts.values() for text in found.values()])
+    start = 0
+    for row, found in parts.items():
+        of_row = moved[start : start + len(found)]
+        start += len(found)
+        if not np.isnan(of_row).any():
+            told[row] = list(found)[int(np.argmax(of_row))]
+    return told

@@ -1,0 +1,66 @@
+"""The call list as a file, from a small published table."""
+
+import csv
+import datetime as dt
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from churn_spark.cli import main
+from churn_spark.config import load_config
+from churn_spark.errors import InputError
+from churn_spark.export import CALL_LIST, export
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Two dates; on the newer four customers, of whom one is not recommended."""
+    rows = pd.DataFrame(
+        {name: ["x", '=HYPERLINK("x")', "-1+2", "last"] for name in CALL_LIST}
+        | {
+            "expected_value": [1.0, 5.0, 5.0, 9.0],
+            "recommended": [True, True, True, False],
+            "age": [1, 2, 3, None],
+        }
+    )
+    for day, part in (("2026-01-30", rows.iloc[:1]), ("2026-01-31", rows)):
+        folder = tmp_path / "churn_scores" / f"score_date={day}"
+        folder.mkdir(parents=True)
+        part.to_parquet(folder / "part-0.parquet")
+    return tmp_path
+
+
+def run(output: Path, *arguments: str) -> Path:
+    target = output / "list"
+    assert main(["export", "--output", str(output), "--to", str(target), *arguments]) == 0
+    return target
+
+
+def test_export_csv_is_sorted_by_value_and_cannot_run_as_a_formula(output: Path) -> None:
+    with run(output, "--top", "2").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["customer_id"] for r in rows] == ["'-1+2", '\'=HYPERLINK("x")']
+    assert [r["expected_value"] for r in rows] == ["5.0", "5.0"]
+    assert {r["score_date"] for r in rows} == {"2026-01-31"}
+    assert "age" in rows[0]
+
+
+@pytest.mark.parametrize("file_format", ["json", "parquet"])
+def test_export_to_data_formats_keeps_the_exact_text(output: Path, file_format: str) -> None:
+    path = run(output, "--format", file_format)
+    ids = (
+        [json.loads(line)["customer_id"] for line in path.read_text().splitlines()]
+        if file_format == "json"
+        else pd.read_parquet(path)["customer_id"].to_list()
+    )
+    assert ids == ["-1+2", '=HYPERLINK("x")', "x"]
+
+
+def test_export_of_a_date_that_was_not_scored_names_the_newest(output: Path) -> None:
+    config = load_config(options={"output": str(output)})
+    with pytest.raises(InputError, match="no scores of 2025-01-01"):
+        export(config, top=5, file_format="csv", day=dt.date(2025, 1, 1), to=None)
+    assert export(config, top=5, file_format="csv", day=dt.date(2026, 1, 30), to=None).rows == 1
+    assert main(["export", "--output", str(output / "nothing")]) == 20
