@@ -94,7 +94,7 @@ def _score_date(run: Run, prepared: DataFrame, model: ChurnModel, day: dt.date) 
 def _scored(run: Run, live: DataFrame, model: ChurnModel, day: dt.date) -> DataFrame:
     """Every live customer's score, carried forward or made anew, and its status; materialised."""
     config, spark, settings = run.config, run.spark, run.config.scoring
-    key, folder = config.contract.id.name, storage.join(run.work, f"score_date={day.isoformat()}")
+    key, folder = config.contract.id.name, storage.join(run.work, day.isoformat())
     fresh, kept = with_input_hash(live, model, settings), None
     scores = run.tables.read(spark, "churn_scores") if settings.reuse else None
     last = (
@@ -129,9 +129,12 @@ def _publish(run: Run, scored: DataFrame, model: ChurnModel, *, score_date: dt.d
     day = f"score_date={score_date.isoformat()}"
     history = tables.read(run.spark, "churn_scores")
     earlier = None if history is None else history.where(F.col("score_date") < F.lit(score_date))
-    ranked = with_ranks(scored, key=key, folder=storage.join(run.work, day, "ranks"))
+    ranked = with_ranks(scored, key=key, folder=storage.join(run.work, score_date.isoformat(), "ranks"))
     chosen = within_capacity(
-        ranked, key=key, capacity=config.decision.capacity, folder=storage.join(run.work, day, "chosen")
+        ranked,
+        key=key,
+        capacity=config.decision.capacity,
+        folder=storage.join(run.work, score_date.isoformat(), "chosen"),
     )
     dated = with_previous(chosen, history, key=key, before=F.lit(score_date))
     final = dated.withColumns(

@@ -133,6 +133,8 @@ def format_value(value: Any) -> str | None:
     """A value as an agent would write it; None where it is missing."""
     if value is None or value != value:
         return None
-    if isinstance(value, float):
-        return f"{value:.2f}".rstrip("0").rstrip(".")
-    return str(value)
+    if not isinstance(value, float):
+        return str(value)
+    if value.is_integer():
+        return f"{value:.0f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3g}"

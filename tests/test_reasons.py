@@ -50,6 +50,8 @@ def sentence(column: str, value: object, effect: float) -> str | None:
 
 def test_in_words_reads_aloud() -> None:
     assert sentence("monthly_charges", 29.85, 0.2) == "Monthly charges of 29.85 raise the risk"
+    assert sentence("monthly_charges", 24.3, -0.2) == "Monthly charges of 24.30 lower the risk"
+    assert sentence("error_rate", 0.0042, 0.2) == "Error rate of 0.0042 raises the risk"
     assert sentence("contract", "two year", -0.2) == "Contract “two year” lowers the risk"
     assert sentence("tech_support", "no", 0.2) == "No tech support raises the risk"
     assert sentence("senior_citizen", "1", 0.2) == "Senior citizen raises the risk"
