@@ -173,7 +173,7 @@ def _calibration(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> F
     if len(raw):
         axes.plot(raw["x"], raw["y"], "o-", color=FAINT, lw=1, ms=4, mec=PAPER, label="Uncalibrated")
     axes.vlines(line["x"], low, high, color=MODEL, lw=1.4, alpha=0.5)
-    label = f"Groups of customers, average error {in_points(on_test(metrics, 'ece').value)}"
+    label = f"Calibrated, off by {in_points(on_test(metrics, 'ece').value)}"
     axes.plot(line["x"], line["y"], "o-", color=MODEL, lw=1.4, ms=6, mec=PAPER, label=label)
     axes.plot([0, end], [0, end], color=FAINT, lw=1, ls=(0, (3, 3)), label="Exactly right")
     legend_above(axes)
