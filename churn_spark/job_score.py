@@ -148,7 +148,7 @@ def _publish(run: Run, scored: DataFrame, model: ChurnModel, *, score_date: dt.d
     staged = stage(
         tables,
         {
-            "churn_reasons": reasons_table(scored, config.contract, run_id=run.run_id),
+            "churn_reasons": reasons_table(scored, config.contract, run_id=run.run_id, customers=customers),
             "churn_scores": as_published(final, config.contract, rows=customers),
         },
         partition=day,

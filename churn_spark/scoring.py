@@ -125,7 +125,7 @@ def _reasons_array(told: Reasons) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), structs)
 
 
-def reasons_table(scored: DataFrame, contract: Contract, *, run_id: str) -> DataFrame:
+def reasons_table(scored: DataFrame, contract: Contract, *, run_id: str, customers: int) -> DataFrame:
     """`churn_reasons`: one row per customer and column, rank 0 the baseline; effects add up to the margin.
 
     Without `_reasons` there are no rows, so that a date never shows the reasons of an earlier run.
@@ -134,7 +134,11 @@ def reasons_table(scored: DataFrame, contract: Contract, *, run_id: str) -> Data
         return small_table(scored.sparkSession, [], REASONS)
     key = F.col(contract.id.name).alias("customer_id")
     unfolded = scored.select(key, F.explode("_reasons").alias("r")).select("customer_id", "r.*")
-    return with_comments(unfolded.withColumn("run_id", F.lit(run_id)), REASONS)
+    each = len(contract.role("numeric", "categorical", "text")) + 1
+    placed = _sorted(
+        unfolded.withColumn("run_id", F.lit(run_id)), "customer_id", "rank", rows=customers * each
+    )
+    return with_comments(placed, REASONS)
 
 
 def with_status(df: DataFrame, contract: Contract) -> DataFrame:
@@ -219,9 +223,14 @@ def with_previous(df: DataFrame, history: DataFrame | None, *, key: str, before:
 def as_published(df: DataFrame, contract: Contract, *, rows: int) -> DataFrame:
     """Select `churn_scores`' columns with their types and comments, sorted by customer in files of a million."""
     named = df.withColumn("customer_id", F.col(contract.id.name))
+    return with_comments(_sorted(named, "customer_id", rows=rows), scores_schema(contract))
+
+
+def _sorted(df: DataFrame, *by: str, rows: int) -> DataFrame:
+    """Sorted across files of about a million rows, for readers that look for one customer."""
     files = max(1, -(-rows // ROWS_PER_FILE))
-    placed = named.repartitionByRange(files, "customer_id") if files > 1 else named.coalesce(1)
-    return with_comments(placed.sortWithinPartitions("customer_id"), scores_schema(contract))
+    placed = df.repartitionByRange(files, *by) if files > 1 else df.coalesce(1)
+    return placed.sortWithinPartitions(*by)
 
 
 def check_scores(

@@ -104,14 +104,24 @@ def test_a_second_train_computes_no_text_and_gives_the_same_model(output: Path, 
     assert json.loads((output / "models/champion.json").read_text()) == before
 
 
-def test_a_second_score_of_a_date_gives_the_same_rows(output: Path, raw: Path) -> None:
-    before = table(output, "churn_scores")
-    assert (
-        main(["score", "-q", "--raw", str(raw), "--output", str(output), "--score-date", "2026-01-31"]) == 0
-    )
-    after = table(output, "churn_scores")
-    lineage = ["run_id", "scored_at"]
-    pd.testing.assert_frame_equal(before.drop(columns=lineage), after.drop(columns=lineage))
+def test_a_second_score_of_a_date_gives_the_same_rows_and_can_be_rolled_back(
+    output: Path, raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("churn_scores", "churn_reasons")
+    before = {name: table(output, name) for name in names}
+    place = ["-q", "--raw", str(raw), "--output", str(output), "--score-date", "2026-01-31"]
+    assert main(["score", *place]) == 0
+    for name in names:
+        after = table(output, name)
+        assert set(after["run_id"]).isdisjoint(before[name]["run_id"])
+        lineage = ["run_id", *(["scored_at"] if name == "churn_scores" else [])]
+        pd.testing.assert_frame_equal(before[name].drop(columns=lineage), after.drop(columns=lineage))
+        order = ["customer_id", *(["rank"] if name == "churn_reasons" else [])]
+        assert after.sort_values(order).index.is_monotonic_increasing
+    assert main(["rollback", *place]) == 0
+    assert before["churn_scores"]["run_id"].iloc[0] in capsys.readouterr().out
+    for name in names:
+        pd.testing.assert_frame_equal(before[name], table(output, name))
 
 
 def test_dry_run_writes_nothing(spark, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
