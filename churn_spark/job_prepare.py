@@ -14,7 +14,8 @@ from churn_spark.files import reading
 from churn_spark.run import Run
 from churn_spark.sources import read_raw
 from churn_spark.tables import with_comments
-from churn_spark.text import Cache, TextCounts, price_texts, with_texts
+from churn_spark.text import TextCounts, price_texts, with_texts
+from churn_spark.text_cache import Cache
 from churn_spark.validation import Counts, LabelUse, check_gates, split_valid
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,9 @@ def prepare(run: Run) -> None:
 def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
     """Raw table -> prepared rows; rejected rows go to `churn_rejects` before any gate can end the run."""
     config, contract = run.config, run.config.contract
+    cache = Cache(config.text_cache, run.run_id)
+    for killed in run.clear_up():
+        storage.remove(cache.staging(killed))
     with reading():
         with run.step("validate") as facts:
             raw = read_raw(
@@ -69,13 +73,12 @@ def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
         check_gates(counts, settings=config.validation, label=label)
         valid = _limited(checked.valid, contract, run.limit)
         texts = [c.name for c in contract.texts]
-        cache = Cache(config.text.cache or storage.join(config.folder, "churn_notes"), run.work, run.run_id)
         if run.dry:
             with run.step("price") as facts:
                 facts |= price_texts(valid, texts, text=config.text, cache=cache)
             return Prepared(valid, counts, TextCounts())
         with run.step("text") as facts:
-            df, text_counts = with_texts(valid, texts, text=config.text, cache=cache)
+            df, text_counts = with_texts(valid, texts, text=config.text, cache=cache, work=run.work)
             run.record["text"] = asdict(text_counts)
             facts |= {"notes": text_counts.notes, "distinct": text_counts.distinct,
                       "computed": text_counts.computed, "embedded": text_counts.embeddings_computed,

@@ -168,7 +168,7 @@ class ChurnModel:
         usable = [values.get(self.contract.id.name) is not None for values, _ in checked]
         rows = [values for (values, _), ok in zip(checked, usable, strict=True) if ok]
         frame = {c.name: [values[c.name] for values in rows] for c in columns}
-        prepared = {c.name: notes.prepare(frame[c.name], self.text) for c in self.contract.texts}
+        prepared = {c.name: notes.prepare(frame[c.name], self.text.of(c.name)) for c in self.contract.texts}
         scored = self.score(
             frame,
             {name: vectors for name, (_, vectors) in prepared.items()},

@@ -16,7 +16,7 @@ import numpy as np
 
 from churn_spark import embedders, redaction, summarizers
 from churn_spark.arrow import Matrix
-from churn_spark.config import Text
+from churn_spark.config import NoteSettings
 
 EMPTY = "empty"
 REMEMBERED = 10_000  # texts per kind whose summaries and vectors a process keeps: about 20 MB
@@ -38,7 +38,7 @@ class Prepared(NamedTuple):
     redactions: int
 
 
-def clean(note: Any, text: Text) -> Cleaned:
+def clean(note: Any, text: NoteSettings) -> Cleaned:
     """Normalise, cut and redact one raw note; anything that is not text counts as no note."""
     if not isinstance(note, str) or redaction.is_blank(note):
         return Cleaned(None, False, 0)
@@ -49,12 +49,12 @@ def clean(note: Any, text: Text) -> Cleaned:
     return Cleaned(None if redaction.is_blank(plain) else plain, was_cut, sum(found.values()))
 
 
-def summarize(texts: Sequence[str], text: Text) -> list[summarizers.Summary]:
+def summarize(texts: Sequence[str], text: NoteSettings) -> list[summarizers.Summary]:
     """Summarise cleaned texts by the configured provider; order kept."""
     return summarizers.summarize(list(texts), text.summarizer)
 
 
-def prepare(notes: Sequence[Any], text: Text) -> tuple[list[Prepared], Matrix]:
+def prepare(notes: Sequence[Any], text: NoteSettings) -> tuple[list[Prepared], Matrix]:
     """Raw notes -> what they became, and float32 vectors of shape (n, dimension), NaN rows where no text.
 
     Each distinct text is summarised and embedded once, and not at all while this process remembers it.
@@ -67,7 +67,7 @@ def prepare(notes: Sequence[Any], text: Text) -> tuple[list[Prepared], Matrix]:
     return prepared, vectors(_embedded_texts(cleaned, prepared, text), text)
 
 
-def vectors(texts: Sequence[str | None], text: Text) -> Matrix:
+def vectors(texts: Sequence[str | None], text: NoteSettings) -> Matrix:
     """Vectors of shape (n, dimension), NaN rows where there is no text; distinct texts are embedded once."""
     folded = [fold(t, text) if t else None for t in texts]
     unique = list(dict.fromkeys(t for t in folded if t is not None))
@@ -104,7 +104,7 @@ class _Recent:
 
 
 @lru_cache(maxsize=16)
-def _recent(kind: str, text: Text) -> _Recent:
+def _recent(kind: str, text: NoteSettings) -> _Recent:
     return _Recent()
 
 
@@ -129,7 +129,9 @@ def _prepared(cleaned: Cleaned, summaries: Mapping[str, summarizers.Summary]) ->
     return Prepared(summary.text or None, status, cleaned.redactions)
 
 
-def _embedded_texts(cleaned: Sequence[Cleaned], prepared: Sequence[Prepared], text: Text) -> list[str | None]:
+def _embedded_texts(
+    cleaned: Sequence[Cleaned], prepared: Sequence[Prepared], text: NoteSettings
+) -> list[str | None]:
     if text.source == "note":
         return [c.text for c in cleaned]
     return [p.summary for p in prepared]
@@ -140,17 +142,17 @@ def _embedded_texts(cleaned: Sequence[Cleaned], prepared: Sequence[Prepared], te
 UNCASED = ("all-MiniLM-L6-v2",)
 
 
-def embed(texts: Sequence[str], text: Text) -> embedders.Embedded:
+def embed(texts: Sequence[str], text: NoteSettings) -> embedders.Embedded:
     """Embed texts, folded to what the model can tell apart; order kept."""
     return load_embedder(text).embed([fold(t, text) for t in texts])
 
 
-def fold(text: str, settings: Text) -> str:
+def fold(text: str, settings: NoteSettings) -> str:
     """What the embedding model can tell apart; a model that minds capitals gets the text as it is."""
     return redaction.fold(text) if settings.embedder.model in UNCASED else text
 
 
-def folded_hash(text: str, settings: Text) -> str:
+def folded_hash(text: str, settings: NoteSettings) -> str:
     """The cache key of a text's vector."""
     return text_hash(fold(text, settings))
 
@@ -160,7 +162,7 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
-def load_embedder(text: Text) -> embedders.Embedder:
+def load_embedder(text: NoteSettings) -> embedders.Embedder:
     """The configured embedder, loaded once per process."""
     return embedders.load_embedder(**_embedder_settings(text))
 
@@ -168,7 +170,7 @@ def load_embedder(text: Text) -> embedders.Embedder:
 # -- identities -----------------------------------------------------------------------------------------
 
 
-def cleaning_identity(text: Text) -> dict[str, Any]:
+def cleaning_identity(text: NoteSettings) -> dict[str, Any]:
     """All that the hashes of a cleaned note depend on."""
     return {
         "redaction": redaction.VERSION if text.redact else "off",
@@ -177,12 +179,12 @@ def cleaning_identity(text: Text) -> dict[str, Any]:
     }
 
 
-def summary_identity(text: Text) -> dict[str, Any]:
+def summary_identity(text: NoteSettings) -> dict[str, Any]:
     """All that a summary and its hash depend on besides the cleaned note."""
     return {**cleaning_identity(text), "summarizer": summarizers.identity(text.summarizer)}
 
 
-def embedding_identity(text: Text) -> dict[str, Any]:
+def embedding_identity(text: NoteSettings) -> dict[str, Any]:
     """All that a vector depends on besides the text: model and weights' hash, precision, window, pooling."""
     return embedders.identity(**_embedder_settings(text))
 
@@ -199,6 +201,6 @@ EMBEDDER_SETTINGS = {
 }
 
 
-def _embedder_settings(text: Text) -> dict[str, Any]:
+def _embedder_settings(text: NoteSettings) -> dict[str, Any]:
     embedder = text.embedder
     return {name: getattr(embedder, name) for name in EMBEDDER_SETTINGS[embedder.name]}

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "churn_spark"
 ADAPTERS = {
-    "session", "storage", "tables", "files", "textfiles", "sources", "validation", "text", "splits", "training",
+    "session", "storage", "tables", "files", "textfiles", "sources", "validation", "text", "text_cache",
+    "splits", "training",
     "evaluation", "scoring", "promotion", "challenge", "publishing", "run", "failures", "packages", "job_prepare",
     "job_train", "job_score", "explain", "cli", "guard", "backtest", "doctor", "sample",
 }  # fmt: skip
