@@ -78,8 +78,13 @@ def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
                 facts |= price_texts(valid, texts, text=config.text, cache=cache)
             return Prepared(valid, counts, TextCounts())
         with run.step("text") as facts:
-            df, text_counts = with_texts(valid, texts, text=config.text, cache=cache, work=run.work)
-            run.record["text"] = asdict(text_counts)
+            text_counts = TextCounts()
+            try:
+                df = with_texts(
+                    valid, texts, text=config.text, cache=cache, work=run.work, counts=text_counts
+                )
+            finally:
+                run.record["text"] = asdict(text_counts)
             facts |= {"notes": text_counts.notes, "distinct": text_counts.distinct,
                       "computed": text_counts.computed, "embedded": text_counts.embeddings_computed,
                       "table": cache.folder}  # fmt: skip

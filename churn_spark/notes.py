@@ -27,7 +27,7 @@ class Cleaned(NamedTuple):
 
     text: str | None
     was_cut: bool
-    redactions: int
+    redacted: Mapping[str, int]  # how often, by kind
 
 
 class Prepared(NamedTuple):
@@ -35,18 +35,17 @@ class Prepared(NamedTuple):
 
     summary: str | None
     status: str
-    redactions: int
 
 
 def clean(note: Any, text: NoteSettings) -> Cleaned:
     """Normalise, cut and redact one raw note; anything that is not text counts as no note."""
     if not isinstance(note, str) or redaction.is_blank(note):
-        return Cleaned(None, False, 0)
+        return Cleaned(None, False, {})
     plain, was_cut = redaction.normalize(note, max_chars=text.max_chars)
     found: Mapping[str, int] = {}
     if text.redact:
         plain, found = redaction.redact(plain)
-    return Cleaned(None if redaction.is_blank(plain) else plain, was_cut, sum(found.values()))
+    return Cleaned(None if redaction.is_blank(plain) else plain, was_cut, found)
 
 
 def summarize(texts: Sequence[str], text: NoteSettings) -> list[summarizers.Summary]:
@@ -117,16 +116,18 @@ def _is_vector(vector: Matrix) -> bool:
 
 
 def final_status(status: str, *, was_cut: bool) -> str:
-    """A note that was cut is `truncated`, unless it failed altogether."""
+    """A note that was cut is `truncated`, unless it failed altogether; one left pending has failed for now."""
+    if status == "pending":
+        return "failed"
     return "truncated" if was_cut and status in ("ok", "passthrough") else status
 
 
 def _prepared(cleaned: Cleaned, summaries: Mapping[str, summarizers.Summary]) -> Prepared:
     if cleaned.text is None:
-        return Prepared(None, EMPTY, cleaned.redactions)
+        return Prepared(None, EMPTY)
     summary = summaries[cleaned.text]
     status = final_status(summary.status, was_cut=cleaned.was_cut)
-    return Prepared(summary.text or None, status, cleaned.redactions)
+    return Prepared(summary.text or None, status)
 
 
 def _embedded_texts(

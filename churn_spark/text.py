@@ -11,19 +11,21 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from churn_spark import embedders, notes, storage
+from churn_spark import embedders, notes, redaction, remote, storage
 from churn_spark.arrow import list_array
 from churn_spark.columns import EMPTY_NOTES
-from churn_spark.config import NoteSettings, Text
-from churn_spark.errors import ChurnError, ResourceError
+from churn_spark.config import NoteSettings, Remote, Text
+from churn_spark.errors import ChurnError, ConfigError, ResourceError
 from churn_spark.session import slots
 from churn_spark.text_cache import COLUMNS, Cache, CacheMap, Kind, schema
 
@@ -35,6 +37,7 @@ TASKS_PER_SLOT = 4
 BROADCAST_BYTES = 64_000_000
 PROBE_TEXTS = 256
 Compute = Callable[[list[str], list[str], NoteSettings], pa.RecordBatch]
+Budgets = dict[tuple[Kind, Remote], remote.Budget]  # the run's; columns with equal settings share one
 
 
 def summary_column(column: str) -> str:
@@ -54,7 +57,9 @@ class TextCounts:
     """What the text stage found and did; rows for notes and statuses, distinct texts for the others.
 
     `tokens` were embedded, `padded_tokens` is what the model computed on for them, `padding` their ratio;
-    `chunked` texts were longer than the model's window; `int8_cosine` is the lowest that a probe found.
+    `chunked` texts were longer than the model's window; `int8_cosine` is the lowest that a probe found. `calls`
+    and `billed_tokens` are what remote endpoints were asked and charge for; `errors` are texts that got no
+    summary or vector, by error code, and `pending` those that were not asked for yet. `redactions` is by kind.
     """
 
     notes: int = 0
@@ -73,12 +78,19 @@ class TextCounts:
     padded_tokens: int = 0
     padding: float | None = None
     int8_cosine: float | None = None
+    calls: int = 0
+    billed_tokens: int = 0
+    pending: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    redactions: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: TextCounts) -> None:
         """Add another column's counts."""
         cosines = [c for c in (self.int8_cosine, other.int8_cosine) if c is not None]
         for name in (f.name for f in fields(self) if f.type == "int"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.errors = dict(Counter(self.errors) + Counter(other.errors))
+        self.redactions = dict(Counter(self.redactions) + Counter(other.redactions))
         self.int8_cosine = min(cosines, default=None)
         self.padding = round(self.padded_tokens / self.tokens, 3) if self.tokens else None
 
@@ -87,22 +99,27 @@ class TextCounts:
 
 
 def with_texts(
-    df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cache, work: str
-) -> tuple[DataFrame, TextCounts]:
+    df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cache, work: str, counts: TextCounts
+) -> DataFrame:
     """Add for each text column `<column>__summary`, `__status` (string) and `__embedding` (array<float>).
 
     The result is materialised in the folder `work`, each distinct vector once: rows find theirs by a join. A
     blank note gets status `empty` and nulls, one that could not be processed `failed`. A damaged cache file
-    is set aside and its texts are computed again. Raises ResourceError when more than `text.max_error_share`
-    of the notes failed, or int8 vectors are too far from float32.
+    is set aside and its texts are computed again. What was done is added to `counts`, also where this raises.
+    Raises ResourceError when more than `text.max_error_share` of the notes failed, int8 vectors are too far
+    from float32, or a remote endpoint or its budget stops the work, after what was answered is committed.
     """
+    budgets: Budgets = {}
     for _ in range(MAX_DAMAGED_FILES):
+        found = TextCounts()
         try:
-            return _with_texts(df, columns, text, cache, work)
+            return _with_texts(df, columns, text, cache, work, found, budgets)
         except Exception as problem:
             if not _mended(problem, cache):
                 raise
+            found = TextCounts(calls=found.calls, billed_tokens=found.billed_tokens)
         finally:
+            counts.add(found)
             storage.remove(cache.staging(cache.run_id))
     raise ResourceError(
         f"more than {MAX_DAMAGED_FILES} files of the text cache are damaged",
@@ -112,26 +129,33 @@ def with_texts(
 
 
 def _with_texts(
-    df: DataFrame, columns: Sequence[str], text: Text, cache: Cache, work: str
-) -> tuple[DataFrame, TextCounts]:
-    total = TextCounts()
+    df: DataFrame,
+    columns: Sequence[str],
+    text: Text,
+    cache: Cache,
+    work: str,
+    total: TextCounts,
+    budgets: Budgets,
+) -> DataFrame:
     if not columns:
-        return df, total
+        return df
     vectors = {}
     rows = df
     for column in columns:
-        resolver = Resolver(df, column, text, cache, storage.join(work, "text", column))
-        resolved, counts = resolver.complete()
-        rows = _with_resolved(rows, column, resolved, counts)
+        resolver = Resolver(df, column, text, cache, storage.join(work, "text", column), budgets)
+        try:
+            resolved = resolver.complete()
+        finally:
+            total.add(resolver.counts)
+        rows = _with_resolved(rows, column, resolved, resolver.counts)
         vectors[column] = resolver.vectors(resolved)
-        total.add(counts)
     prepared = storage.join(work, "prepared")
     rows.write.mode("overwrite").parquet(prepared)
     result = df.sparkSession.read.parquet(prepared)
     for column, found in vectors.items():
         result = result.join(found, _vector_id(column), "left").drop(_vector_id(column))
     added = [f(c) for c in columns for f in (summary_column, status_column, embedding_column)]
-    return result.select(*df.columns, *added), total
+    return result.select(*df.columns, *added)
 
 
 def _with_resolved(df: DataFrame, column: str, resolved: DataFrame, counts: TextCounts) -> DataFrame:
@@ -166,7 +190,7 @@ def price_texts(df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cac
     """What the text stage would cost: distinct notes with something to compute, their characters and tokens."""
     total = dict.fromkeys(("notes", "uncached", "characters", "estimated_tokens"), 0)
     for column in columns:
-        resolver = Resolver(df, column, text, cache, "")
+        resolver = Resolver(df, column, text, cache, "", {})
         lacking = F.col("lacks_note") | F.col("lacks_summary") | F.col("lacks_embedding")
         found = resolver.resolved(resolver.distinct()).agg(
             F.sum("rows"), F.count_if(lacking), F.sum(F.when(lacking, F.length("item")))
@@ -182,12 +206,24 @@ def is_blank(note: Column) -> Column:
     return F.lower(F.regexp_replace(note, r"^\s+|\s+$", "")).isin(*EMPTY_NOTES)
 
 
-def _computed(kind: Kind, added: dict[str, int]) -> TextCounts:
+def _computed(kind: Kind, added: Sequence[Row], budget: remote.Budget | None) -> TextCounts:
     """The counts of what was added to a map of the cache."""
-    if kind == "note":
-        return TextCounts()
-    rows = {"summary": "summaries_computed", "embedding": "embeddings_computed"}[kind]
-    return TextCounts(**{rows if name == "rows" else name: value for name, value in added.items()})
+    answers = {"summary": "summaries_computed", "embedding": "embeddings_computed"}
+    counts = TextCounts()
+    for row in added:
+        if row.error is not None:
+            counts.add(TextCounts(errors={row.error: row.rows}))
+        elif kind in answers:
+            counts.add(TextCounts(chunked=row.chunked, **{answers[kind]: row.rows}))
+        if kind == "embedding":
+            counts.add(TextCounts(tokens=row.tokens, padded_tokens=row.padded_tokens))
+        if budget:
+            counts.add(TextCounts(calls=row.calls, billed_tokens=row.tokens))
+    return counts
+
+
+def _shown(errors: Mapping[str, int]) -> str:
+    return ", ".join(f"{code} {n}" for code, n in sorted(errors.items())) or "no error code"
 
 
 # -- one column -----------------------------------------------------------------------------------------
@@ -203,8 +239,11 @@ STATUS_COUNTS = {
 class Resolver:
     """Finds what became of each distinct note of one text column, and computes what the cache lacks."""
 
-    def __init__(self, df: DataFrame, column: str, text: Text, cache: Cache, work: str) -> None:
+    def __init__(
+        self, df: DataFrame, column: str, text: Text, cache: Cache, work: str, budgets: Budgets
+    ) -> None:
         self.df, self.column, self.text, self.cache, self.work = df, column, text, cache, work
+        self.budgets = budgets
         self.spark, self.settings = df.sparkSession, text.of(column)
         self.counts = TextCounts()
         self.identities = {
@@ -214,8 +253,8 @@ class Resolver:
         }
         self.maps: dict[Kind, CacheMap] = {kind: cache.map(kind, self.identities[kind]) for kind in COLUMNS}
 
-    def complete(self) -> tuple[DataFrame, TextCounts]:
-        """Return `resolved()`, materialised, after filling whatever could be filled; and the counts."""
+    def complete(self) -> DataFrame:
+        """Return `resolved()`, materialised, after filling whatever could be filled."""
         distinct = self._written(self.distinct(), "distinct")
         resolved = self._written(self.resolved(distinct), "resolved")
         found = self._count(resolved)
@@ -224,7 +263,8 @@ class Resolver:
                 self._fill(kind, resolved)
                 resolved = self._written(self.resolved(distinct), f"resolved-{kind}")
                 found = self._count(resolved)
-        return resolved, self._checked(found)
+        self._check(found)
+        return resolved
 
     def distinct(self) -> DataFrame:
         """Each distinct note that says something: key (its hash), item (itself), rows."""
@@ -283,16 +323,21 @@ class Resolver:
             self.counts.int8_cosine = self._probe(items)
         self.cache.describe(kind, self.identities[kind])
         chunks = min(total, max(1, math.ceil(tokens / (self.text.chunk_tokens * slots(self.spark)))))
-        tasks = self._tasks(kind, tokens // chunks)
-        compute = _in_worker(COMPUTE[kind], self.settings)
+        budget, stop, tried = self._budget(kind), "", 0
         started, done, counts = time.monotonic(), 0, TextCounts()
         for chunk in range(chunks):
             part = items.where(F.pmod(F.xxhash64("key"), F.lit(chunks)) == chunk)
-            rows = part.repartition(tasks, "key").mapInArrow(compute, schema(kind))
+            tasks = budget.left().partitions if budget else self._tasks(tokens // chunks)
+            compute = _in_worker(COMPUTE[kind], self.settings, budget)
+            rows = part.repartition(tasks).mapInArrow(compute, schema(kind))  # in even shares
             name = f"{self.column}-{kind}-{chunk:05d}"
             added = self.maps[kind].add(rows, staging=self.cache.staging(self.cache.run_id, name))
-            counts.add(_computed(kind, added))
-            done += added["rows"]
+            if budget:
+                budget.pay(calls=sum(row.calls for row in added), tokens=sum(row.tokens for row in added))
+            counts.add(_computed(kind, added, budget))
+            done += sum(row.rows for row in added if row.error is None)
+            tried += sum(row.rows for row in added if row.status != "pending")
+            stop = next((row.error for row in added if row.status == "pending"), "")
             seconds = time.monotonic() - started
             unit, amount = ("tokens", counts.tokens) if kind == "embedding" else ("texts", done)
             log.info(
@@ -300,7 +345,33 @@ class Resolver:
                 kind, self.column, chunk + 1, chunks, done, total, unit, amount / seconds, seconds,
                 seconds / (chunk + 1) * (chunks - chunk - 1),
             )  # fmt: skip
+            if stop:
+                break
+        if counts.errors:
+            log.warning("step=text kind=%s column=%s errors: %s", kind, self.column, _shown(counts.errors))
         self.counts.add(counts)
+        if budget and stop:
+            self.counts.pending += total - tried
+            told = f"{done} of {total} {kind} texts of {self.column} were answered"
+            raise remote.problem(stop, budget.limits, done=told)
+
+    def _budget(self, kind: Kind) -> remote.Budget | None:
+        """The run's budget at the endpoint that computes this kind; None where none does."""
+        summarizer, embedder = self.settings.summarizer, self.settings.embedder
+        limits = {
+            ("summary", summarizer.name): summarizer.remote,
+            ("embedding", embedder.name): embedder.remote,
+        }.get((kind, "openai"))
+        if limits is None:
+            return None
+        remote.check(limits)
+        if self.spark.conf.get("spark.speculation", "false") == "true":
+            raise ConfigError(
+                "with speculation a remote call could be made and paid for twice",
+                where="spark.speculation",
+                fix="start the session with spark.speculation=false",
+            )
+        return self.budgets.setdefault((kind, limits), remote.Budget(limits))
 
     def _items(self, kind: Kind, resolved: DataFrame) -> DataFrame:
         """What a map lacks: key, and item, the text to compute it from; materialised."""
@@ -319,39 +390,38 @@ class Resolver:
         log.info("step=text column=%s int8_cosine=%.4f texts=%d", self.column, cosine, PROBE_TEXTS)
         return cosine
 
-    def _tasks(self, kind: Kind, tokens: int) -> int:
-        """How many partitions: by tokens, a few per slot; a remote endpoint has its own number."""
-        provider = self.settings.summarizer if kind == "summary" else self.settings.embedder
-        if kind != "note" and provider.name == "openai":
-            return provider.remote.partitions
+    def _tasks(self, tokens: int) -> int:
+        """How many partitions: by tokens, a few per slot."""
         return max(1, min(TASKS_PER_SLOT * slots(self.spark), tokens // TOKENS_PER_TASK))
 
-    def _count(self, resolved: DataFrame) -> dict[str, int]:
+    def _count(self, resolved: DataFrame) -> dict[str, Any]:
         def rows(condition: Column) -> Column:
             return F.sum(F.when(condition, F.col("rows")))
 
-        status = F.col("status")
-        found = resolved.agg(
+        status, redacted = F.col("status"), F.col("redacted")
+        row = resolved.agg(
             *[F.count_if(F.col(f"lacks_{kind}")).alias(f"lacks_{kind}") for kind in COLUMNS],
             rows(status != notes.EMPTY).alias("notes"),
             F.count_distinct("text_id").alias("distinct"),
             *[rows(status == s).alias(name) for name, s in STATUS_COUNTS.items()],
-            rows(F.col("redactions") > 0).alias("redacted"),
+            rows(F.size(redacted) > 0).alias("redacted"),
+            *[F.sum(redacted[kind] * F.col("rows")).alias(kind) for kind in redaction.KINDS],
         ).first()
-        return {name: int(value or 0) for name, value in (found.asDict() if found else {}).items()}
+        found = {name: int(value or 0) for name, value in (row.asDict() if row else {}).items()}
+        by_kind = {kind: n for kind in redaction.KINDS if (n := found.pop(kind, 0))}
+        return {**found, "redactions": by_kind}
 
-    def _checked(self, found: dict[str, int]) -> TextCounts:
+    def _check(self, found: Mapping[str, Any]) -> None:
         counts = self.counts
         counts.add(TextCounts(**{n: v for n, v in found.items() if not n.startswith("lacks_")}))
         counts.computed = max(counts.summaries_computed, counts.embeddings_computed)
         counts.cache_hits = max(0, counts.distinct - counts.computed)
         if counts.failed > self.text.max_error_share * max(counts.notes, 1):
             raise ResourceError(
-                f"{counts.failed} of {counts.notes} notes could not be processed",
+                f"{counts.failed} of {counts.notes} notes could not be processed: {_shown(counts.errors)}",
                 where="text.max_error_share",
-                fix="see the log for the error codes; what was computed is kept, so a rerun goes on from there",
+                fix="what was computed is kept, so a rerun goes on from there",
             )
-        return counts
 
     def _written(self, df: DataFrame, name: str) -> DataFrame:
         path = storage.join(self.work, name)
@@ -382,14 +452,19 @@ def _mended(problem: Exception, cache: Cache) -> bool:
 
 
 def _in_worker(
-    compute: Compute, settings: NoteSettings
+    compute: Compute, settings: NoteSettings, budget: remote.Budget | None = None
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Apply `compute` to each batch of (key, item); an error says what kind it was, never what text."""
+    """Apply `compute` to each batch of (key, item); an error says what kind it was, never what text.
+
+    Of a remote endpoint's budget a task gets its share of what is left when it starts.
+    """
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        remote.begin_task()
+        mine = _within(settings, budget.limits, budget.left()) if budget else settings
         for batch in batches:
             try:
-                yield compute(batch.column("key").to_pylist(), batch.column("item").to_pylist(), settings)
+                yield compute(batch.column("key").to_pylist(), batch.column("item").to_pylist(), mine)
             except ChurnError:
                 raise
             except Exception as problem:
@@ -399,6 +474,19 @@ def _in_worker(
                 ) from None
 
     return run
+
+
+def _within(settings: NoteSettings, limits: Remote, left: Remote) -> NoteSettings:
+    """The settings with what is left of these limits in their place."""
+    changes: dict[str, Any] = {}
+    if settings.summarizer.remote == limits:
+        changes["summarizer"] = settings.summarizer.model_copy(update={"remote": left})
+    if settings.embedder.remote == limits:
+        changes["embedder"] = settings.embedder.model_copy(update={"remote": left})
+    return settings.model_copy(update=changes)
+
+
+REDACTED = pa.map_(pa.string(), pa.int32())
 
 
 def _clean(keys: list[str], items: list[str], settings: NoteSettings) -> pa.RecordBatch:
@@ -414,7 +502,7 @@ def _clean(keys: list[str], items: list[str], settings: NoteSettings) -> pa.Reco
                 pa.string(),
             ),
             "was_cut": [c.was_cut for c in cleaned],
-            "redactions": pa.array([c.redactions for c in cleaned], pa.int32()),
+            "redacted": pa.array([list(c.redacted.items()) for c in cleaned], REDACTED),
         }
     )
 
@@ -422,13 +510,17 @@ def _clean(keys: list[str], items: list[str], settings: NoteSettings) -> pa.Reco
 def _summarize(keys: list[str], items: list[str], settings: NoteSettings) -> pa.RecordBatch:
     texts = [notes.clean(item, settings).text or "" for item in items]
     summaries = notes.summarize(texts, settings)
-    rows = [(k, s) for k, s in zip(keys, summaries, strict=True) if s.status not in ("failed", "pending")]
+    answers = [None if s.status in ("failed", "pending") else s for s in summaries]
+    errors = [None if a else s.error for a, s in zip(answers, summaries, strict=True)]
     return pa.RecordBatch.from_pydict(
         {
-            "key": pa.array([k for k, _ in rows], pa.string()),
-            "folded_id": pa.array([notes.folded_hash(s.text, settings) for _, s in rows], pa.string()),
-            "summary": pa.array([s.text for _, s in rows], pa.string()),
-            "status": pa.array([s.status for _, s in rows], pa.string()),
+            "key": pa.array(keys, pa.string()),
+            "folded_id": pa.array([a and notes.folded_hash(a.text, settings) for a in answers], pa.string()),
+            "summary": pa.array([a and a.text for a in answers], pa.string()),
+            "status": pa.array([s.status for s in summaries], pa.string()),
+            "error": pa.array(errors, pa.string()),
+            "calls": pa.array([s.calls for s in summaries], pa.int32()),
+            "tokens": pa.array([s.tokens for s in summaries], pa.int32()),
         }
     )
 
@@ -442,17 +534,22 @@ def _texts(items: list[str], settings: NoteSettings) -> list[str]:
 
 def _embed(keys: list[str], items: list[str], settings: NoteSettings) -> pa.RecordBatch:
     embedded = notes.embed(_texts(items, settings), settings)
-    batch = pa.RecordBatch.from_pydict(
+    results = embedded.results or [remote.Result(None, "ok")] * len(keys)
+    vectors = list_array(embedded.vectors)
+    if embedded.results:
+        vectors = pc.if_else([r.status == "ok" for r in results], vectors, pa.scalar(None, vectors.type))
+    return pa.RecordBatch.from_pydict(
         {
             "key": keys,
-            "embedding": list_array(embedded.vectors),
+            "embedding": vectors,
+            "status": pa.array([r.status for r in results], pa.string()),
+            "error": pa.array([r.error or None for r in results], pa.string()),
+            "calls": pa.array([r.calls for r in results], pa.int32()),
             "tokens": pa.array(embedded.tokens, pa.int32()),
             "padded_tokens": pa.array(embedded.padded_tokens, pa.int32()),
             "chunks": pa.array(embedded.n_chunks, pa.int32()),
         }
     )
-    answered = pa.array(~np.isnan(embedded.vectors[:, 0]))
-    return batch.filter(answered)  # what failed is asked for again next time
 
 
 def _cosine(keys: list[str], items: list[str], settings: NoteSettings) -> pa.RecordBatch:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
 
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 
 from churn_spark import notes, storage
@@ -22,9 +22,9 @@ from churn_spark.schemas import NOTES, ddl
 
 Kind = Literal["note", "summary", "embedding"]
 COLUMNS: dict[Kind, tuple[str, ...]] = {
-    "note": ("key", "text_id", "folded_id", "was_cut", "redactions"),
-    "summary": ("key", "folded_id", "summary", "status"),
-    "embedding": ("key", "embedding", "tokens", "padded_tokens", "chunks"),
+    "note": ("key", "text_id", "folded_id", "was_cut", "redacted"),
+    "summary": ("key", "folded_id", "summary", "status", "error", "calls", "tokens"),
+    "embedding": ("key", "embedding", "status", "error", "calls", "tokens", "padded_tokens", "chunks"),
 }
 FOLDER = "identity=i"
 IDENTITY = "_identity.json"
@@ -45,12 +45,13 @@ class CacheMap:
     kind: Kind
 
     def stored(self, spark: SparkSession) -> DataFrame:
-        """All committed rows, with `file`; a key may stand in several files."""
+        """All committed answers, with `file`; a key may stand in several files. Rows of an error are none."""
         if not storage.exists(self.folder):
             none = [F.lit(None).cast(f.type).alias(f.name) for f in NOTES if f.name in COLUMNS[self.kind]]
             return spark.range(0).select(*none, F.lit("").alias("file"))
         reader = spark.read.schema(schema(self.kind)).option("parquet.page.verify-checksum.enabled", "true")
-        return reader.parquet(self.folder).withColumn("file", F.col("_metadata.file_name"))
+        rows = reader.parquet(self.folder).withColumn("file", F.col("_metadata.file_name"))
+        return rows if self.kind == "note" else rows.where("error is null")
 
     def first(self, spark: SparkSession) -> DataFrame:
         """One row per key: where two runs computed the same, the value that was committed first."""
@@ -59,17 +60,23 @@ class CacheMap:
         later = stored.select("key", "file", earliest.alias("earliest")).where("file != earliest")
         return stored.join(F.broadcast(later), ["key", "file"], "left_anti").drop("file")
 
-    def add(self, rows: DataFrame, *, staging: str) -> dict[str, int]:
-        """Commit rows; returns what the files written say: rows, tokens, padded_tokens, chunked."""
+    def add(self, rows: DataFrame, *, staging: str) -> list[Row]:
+        """Commit rows; returns what the files written say, a row for the answers and one for each error.
+
+        Each row: status and error (null for the note map and for answers), rows, calls, tokens, padded_tokens,
+        chunked.
+        """
         rows.select(*COLUMNS[self.kind]).write.mode("overwrite").parquet(staging)
-        sums = {"rows": F.count("*")}
-        if self.kind == "embedding":
-            sums |= {n: F.sum(n) for n in ("tokens", "padded_tokens")}
-            sums["chunked"] = F.count_if(F.col("chunks") > 1)
-        written = rows.sparkSession.read.schema(schema(self.kind)).parquet(staging)
-        found = written.agg(*[column.alias(name) for name, column in sums.items()]).first()
+        written = rows.sparkSession.read.schema(ddl(NOTES)).parquet(staging)
+        sums = {n: F.sum(n) for n in ("calls", "tokens", "padded_tokens")}
+        sums |= {"rows": F.count("*"), "chunked": F.count_if(F.col("chunks") > 1)}
+        status = F.when(F.col("error").isNotNull(), F.col("status")).alias("status")
+        found = written.groupBy(status, "error").agg(
+            *[F.coalesce(column, F.lit(0)).alias(name) for name, column in sums.items()]
+        )
+        added = found.collect()
         self.publish(staging)
-        return {name: int(value or 0) for name, value in (found.asDict() if found else {}).items()}
+        return added
 
     def publish(self, staging: str) -> None:
         """Move written files in, each under the next free number."""

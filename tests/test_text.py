@@ -33,9 +33,8 @@ def table(spark, texts=NOTES, partitions=2):
 def run(spark, folder, *, run_id="r1", text=TEXT, texts=NOTES, partitions=2):
     """The stage's rows, by id, and its counts."""
     cache = Cache(str(folder / "cache"), run_id)
-    df, counts = with_texts(
-        table(spark, texts, partitions), ["note"], text=text, cache=cache, work=str(folder / run_id)
-    )
+    counts, rows = TextCounts(), table(spark, texts, partitions)
+    df = with_texts(rows, ["note"], text=text, cache=cache, work=str(folder / run_id), counts=counts)
     return df.toPandas().sort_values("id").reset_index(drop=True), counts
 
 
@@ -260,7 +259,10 @@ def test_a_text_column_may_have_its_own_settings(spark, tmp_path):
     text = Text.model_validate({**TEXT.model_dump(), "columns": own})
     df = spark.createDataFrame([("a", NOTES[0], NOTES[2])], "id string, note string, feedback string")
     cache = Cache(str(tmp_path / "cache"), "r")
-    row = with_texts(df, ["note", "feedback"], text=text, cache=cache, work=str(tmp_path / "w"))[0].first()
+    counts = TextCounts()
+    row = with_texts(
+        df, ["note", "feedback"], text=text, cache=cache, work=str(tmp_path / "w"), counts=counts
+    ).first()
     assert (row["note__status"], row["feedback__status"]) == ("passthrough", "truncated")
     assert (row["note__summary"], row["feedback__summary"]) == (NOTES[0], "Mail jane@example.co")
     np.testing.assert_array_equal(

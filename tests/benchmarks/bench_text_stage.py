@@ -33,7 +33,7 @@ def notes(count: int, *, version: int = 0) -> list[str]:
 def stage(spark: Any, texts: list[str], factor: int, *, folder: Path, cache: str) -> tuple[float, Any, Any]:
     """Seconds of the stage over `factor` rows per text; its counts; its rows."""
     from churn_spark.config import Text
-    from churn_spark.text import with_texts
+    from churn_spark.text import TextCounts, with_texts
     from churn_spark.text_cache import Cache
 
     source = folder / "rows"
@@ -41,9 +41,8 @@ def stage(spark: Any, texts: list[str], factor: int, *, folder: Path, cache: str
     pq.write_table(pa.table({"id": pa.array(range(len(rows))), "note": rows}), source, row_group_size=50_000)
     df = spark.read.parquet(str(source))
     start = time.perf_counter()
-    result, counts = with_texts(
-        df, ["note"], text=Text(), cache=Cache(str(folder / cache), "bench"), work=str(folder / "work")
-    )
+    counts, stored = TextCounts(), Cache(str(folder / cache), "bench")
+    result = with_texts(df, ["note"], text=Text(), cache=stored, work=str(folder / "work"), counts=counts)
     return time.perf_counter() - start, counts, result
 
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from churn_spark.sample import write_csv
 
 CODE = "import sys; from churn_spark.cli import main; sys.exit(main(sys.argv[1:]))"
-VALUES = {"note": ("text_id", "folded_id", "was_cut", "redactions"), "summary": ("summary", "status"),
+VALUES = {"note": ("text_id", "folded_id", "was_cut"), "summary": ("summary", "status"),
           "embedding": ("embedding",)}  # fmt: skip
 
 
