@@ -62,6 +62,7 @@ class Remote(_Section):
     max_calls: Positive | None = None
     max_tokens: Positive | None = None
     max_seconds: Annotated[float, Field(gt=0)] | None = None
+    price_per_million_tokens: Annotated[float, Field(ge=0)] | None = None
 
 
 class Summarizer(_Section):

@@ -11,10 +11,11 @@ from pyspark.sql import functions as F
 from churn_spark import schemas, storage
 from churn_spark.columns import Contract
 from churn_spark.files import reading
+from churn_spark.pricing import price_texts
 from churn_spark.run import Run
 from churn_spark.sources import read_raw
 from churn_spark.tables import with_comments
-from churn_spark.text import TextCounts, price_texts, with_texts
+from churn_spark.text import TextCounts, with_texts
 from churn_spark.text_cache import Cache
 from churn_spark.validation import Counts, LabelUse, check_gates, split_valid
 

@@ -170,9 +170,11 @@ class Budget:
         self.calls, self.tokens = self.calls + calls, self.tokens + tokens
 
     def left(self) -> Remote:
-        """The limits less what was spent until now, for no more partitions than there are calls left."""
+        """The limits less what was spent until now, for no more partitions than may call at once, or at all."""
         limits, calls = self.limits, _less(self.limits.max_calls, self.calls)
-        partitions = limits.partitions if calls is None else min(limits.partitions, max(1, int(calls)))
+        partitions = min(limits.partitions, limits.concurrency)
+        if calls is not None:
+            partitions = min(partitions, max(1, int(calls)))
         budgets = {
             "max_calls": calls,
             "max_tokens": _less(limits.max_tokens, self.tokens),

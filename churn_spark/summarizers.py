@@ -247,6 +247,11 @@ def _framed(text: str) -> str:
     return f"<{mark}>\n{text}\n</{mark}>"
 
 
+def prompt(text: str, settings: Summarizer) -> str:
+    """All that a model is asked about one text."""
+    return f"{_instruction(settings)}\n\n{_framed(text)}"
+
+
 def transformers(texts: Sequence[str], settings: Summarizer) -> list[Summary]:
     """Summarise by a local or hub model, sequence-to-sequence or chat, with greedy decoding.
 
@@ -303,7 +308,7 @@ class _Model:
     def _ids(self, text: str, settings: Summarizer) -> list[int]:
         if not self.is_chat:
             return list(self.tokenizer(self.prefix + text, verbose=False)["input_ids"])
-        message = {"role": "user", "content": f"{_instruction(settings)}\n\n{_framed(text)}"}
+        message = {"role": "user", "content": prompt(text, settings)}
         chat = self.tokenizer.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
         return list(self.tokenizer(chat, add_special_tokens=False, verbose=False)["input_ids"])
 

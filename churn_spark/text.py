@@ -186,21 +186,6 @@ def vector_dimension(df: DataFrame, column: str) -> int:
     return int(first["n"]) if first else 0
 
 
-def price_texts(df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cache) -> dict[str, int]:
-    """What the text stage would cost: distinct notes with something to compute, their characters and tokens."""
-    total = dict.fromkeys(("notes", "uncached", "characters", "estimated_tokens"), 0)
-    for column in columns:
-        resolver = Resolver(df, column, text, cache, "", {})
-        lacking = F.col("lacks_note") | F.col("lacks_summary") | F.col("lacks_embedding")
-        found = resolver.resolved(resolver.distinct()).agg(
-            F.sum("rows"), F.count_if(lacking), F.sum(F.when(lacking, F.length("item")))
-        )
-        notes_seen, uncached, chars = (int(value or 0) for value in found.first() or (0, 0, 0))
-        for name, value in zip(total, (notes_seen, uncached, chars, chars // CHARS_PER_TOKEN), strict=True):
-            total[name] += value
-    return total
-
-
 def is_blank(note: Column) -> Column:
     """Whether a note says nothing; white space and words as `redaction.is_blank` has them."""
     return F.lower(F.regexp_replace(note, r"^\s+|\s+$", "")).isin(*EMPTY_NOTES)
@@ -322,8 +307,10 @@ class Resolver:
         if kind == "embedding" and getattr(self.settings.embedder, "precision", "") == "int8":
             self.counts.int8_cosine = self._probe(items)
         self.cache.describe(kind, self.identities[kind])
-        chunks = min(total, max(1, math.ceil(tokens / (self.text.chunk_tokens * slots(self.spark)))))
-        budget, stop, tried = self._budget(kind), "", 0
+        budget = self._budget(kind)
+        at_once = budget.left().partitions if budget else slots(self.spark)
+        chunks = min(total, max(1, math.ceil(tokens / (self.text.chunk_tokens * at_once))))
+        stop, tried = "", 0
         started, done, counts = time.monotonic(), 0, TextCounts()
         for chunk in range(chunks):
             part = items.where(F.pmod(F.xxhash64("key"), F.lit(chunks)) == chunk)

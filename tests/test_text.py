@@ -11,7 +11,8 @@ import pytest
 from churn_spark import notes, storage
 from churn_spark.config import Text
 from churn_spark.errors import InputError, ResourceError
-from churn_spark.text import price_texts, with_texts
+from churn_spark.pricing import price_texts
+from churn_spark.text import TextCounts, with_texts
 from churn_spark.text_cache import COLUMNS, Cache, CacheMap, described
 
 NOTES = [
