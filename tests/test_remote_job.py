@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,24 @@ def prepare(server: fake.FakeOpenAI, table: Path, **remote: Any) -> tuple[int, d
     return code, json.loads(newest.read_text())
 
 
+@contextmanager
+def event_log(spark: Any, folder: Path) -> Iterator[None]:
+    """Spark's own event log, of what happens inside."""
+    folder.mkdir(parents=True)
+    context, jvm = spark.sparkContext._jsc.sc(), spark._jvm
+    conf = context.conf().clone().set("spark.eventLog.compress", "false")
+    place = jvm.java.net.URI(folder.as_uri())
+    listener = jvm.org.apache.spark.scheduler.EventLoggingListener(
+        "events", jvm.scala.Option.empty(), place, conf
+    )
+    listener.start()
+    context.addSparkListener(listener)
+    yield
+    context.listenerBus().waitUntilEmpty()
+    context.removeSparkListener(listener)
+    listener.stop()
+
+
 def priced(table: Path, capfd: pytest.CaptureFixture[str]) -> list[float]:
     """What a dry run says of the run before: calls, billed tokens, cost."""
     capfd.readouterr()
@@ -108,7 +127,9 @@ def test_no_fault_loses_a_row_or_pays_for_a_text_twice(
     spark, server: fake.FakeOpenAI, table: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server.script = [*FAULTS.values(), *REFUSED.values()]
-    code, record = prepare(server, table)
+    with event_log(spark, table.parent / "out" / "events"):
+        code, record = prepare(server, table)
+    assert "SparkListenerTaskEnd" in next((table.parent / "out" / "events").rglob("events*")).read_text()
     assert code == 0, record["reason"]
     text, first = record["text"], asked(server)
     assert text["errors"] == dict.fromkeys(REFUSED, 1)
