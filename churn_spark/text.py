@@ -528,9 +528,9 @@ def _embed(keys: list[str], items: list[str], settings: NoteSettings) -> pa.Reco
     return pa.RecordBatch.from_pydict(
         {
             "key": keys,
-            "embedding": vectors,
             "status": pa.array([r.status for r in results], pa.string()),
             "error": pa.array([r.error or None for r in results], pa.string()),
+            "embedding": vectors,
             "calls": pa.array([r.calls for r in results], pa.int32()),
             "tokens": pa.array(embedded.tokens, pa.int32()),
             "padded_tokens": pa.array(embedded.padded_tokens, pa.int32()),

@@ -64,14 +64,21 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def prepare(server: fake.FakeOpenAI, table: Path, **remote: Any) -> tuple[int, dict[str, Any]]:
+def prepare(
+    server: fake.FakeOpenAI, table: Path, *, chunk_tokens: int = 10_000, **remote: Any
+) -> tuple[int, dict[str, Any]]:
     """Run the job on an endpoint for summaries and vectors; its exit code and record."""
     limits = {"base_url": server.url, "api_key_env": "FAKE_KEY", "requests_per_minute": 1e6,
-              "timeout_seconds": 1.0, "max_attempts": 4, "concurrency": 8,
+              "timeout_seconds": 3.0, "max_attempts": 4, "concurrency": 8,
               "price_per_million_tokens": 50_000}  # fmt: skip
     embedder = {"name": "openai", "model": "m", "dimension": 2, "remote": limits}
     summarizer = {"name": "openai", "model": "m", "min_chars": 20, "remote": limits | remote}
-    text = {"summarizer": summarizer, "embedder": embedder, "max_error_share": 0.3, "chunk_tokens": 60}
+    text = {
+        "summarizer": summarizer,
+        "embedder": embedder,
+        "max_error_share": 0.3,
+        "chunk_tokens": chunk_tokens,
+    }
     config = table.with_name("mine.yaml")
     config.write_text(json.dumps({"text": text}))
     output = table.with_name("out")
@@ -177,7 +184,7 @@ def test_a_budget_holds_for_the_run_and_the_next_run_goes_on(
     code, nights = 23, 0
     while code == 23:
         before, nights = len(asked(server)), nights + 1
-        code, record = prepare(server, table, max_calls=8, partitions=2)
+        code, record = prepare(server, table, max_calls=8, partitions=2, chunk_tokens=60)
         calls, pending = len(asked(server)) - before, 20 - len(asked(server))
         assert 0 < calls <= 8
         assert record["text"]["pending"] == pending
