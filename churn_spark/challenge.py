@@ -15,7 +15,8 @@ from churn_spark.model import ChurnModel
 from churn_spark.packages import check_columns, load_model
 from churn_spark.promotion import Challenge, read_pointer
 from churn_spark.run import Run
-from churn_spark.text import Cache, embedding_column, status_column, summary_column, with_texts
+from churn_spark.text import TextCounts, embedding_column, status_column, summary_column, with_texts
+from churn_spark.text_cache import Cache
 
 
 def challenge(run: Run, df: DataFrame, model: ChurnModel) -> Challenge | None:
@@ -62,17 +63,22 @@ def compare(pairs: pd.DataFrame, model: ChurnModel, champion: ChurnModel, *, spl
 def _as_it_reads(run: Run, df: DataFrame, champion: ChurnModel) -> DataFrame:
     """The rows with their notes as the champion reads them."""
     theirs, ours = champion.text, run.config.text
-    identities = (notes.summary_identity, notes.embedding_identity)
-    if not champion.contract.texts or all(identity(ours) == identity(theirs) for identity in identities):
-        return df
-    for what, identity in zip(("summary", "embedding"), identities, strict=True):
-        if identity(theirs) != champion.manifest[what]:
-            raise ResourceError(f"its {what} model is not the one installed here")
     texts = [c.name for c in champion.contract.texts]
-    folder = run.config.text.cache or storage.join(run.config.folder, "churn_notes")
-    cache = Cache(folder, storage.join(run.work, "champion"), run.run_id)
+    kinds = {"summary": notes.summary_identity, "embedding": notes.embedding_identity}
+    if all(identity(ours.of(t)) == identity(theirs.of(t)) for t in texts for identity in kinds.values()):
+        return df
+    for what, identity in kinds.items():
+        if any(identity(theirs.of(t)) != champion.manifest[what][t] for t in texts):
+            raise ResourceError(f"its {what} model is not the one installed here")
     mine = [part(t) for t in texts for part in (summary_column, status_column, embedding_column)]
-    return with_texts(df.drop(*mine), texts, text=theirs, cache=cache)[0]
+    return with_texts(
+        df.drop(*mine),
+        texts,
+        text=theirs,
+        cache=Cache(run.config.text_cache, run.run_id),
+        work=storage.join(run.work, "champion"),
+        counts=TextCounts(),
+    )
 
 
 def _unseen(champion: ChurnModel, split: Split) -> bool:

@@ -239,6 +239,28 @@ def _export(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     return 0
 
 
+def _cache(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    config = _config(options)
+    if (options.what == "drop") != bool(options.identity):
+        raise ConfigError(
+            "drop needs --identity, show and compact take none", fix="see `churn-spark cache show`"
+        )
+    from churn_spark.run import lock
+    from churn_spark.session import get_session
+    from churn_spark.text_cache import Cache, described, hit_rates
+
+    cache = Cache(config.text_cache, f"cache-{options.what}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}")
+    spark = get_session(config.spark.app_name, conf=config.spark.conf)
+    if options.what == "compact":
+        with lock(cache.folder, "compact", cache.run_id):
+            cache.compact(spark)
+    elif options.what == "drop":
+        cache.drop(options.identity)
+    lines = described(cache, spark) or ["the text cache is empty"]
+    _say([*lines, *hit_rates(f"{config.folder}/_runs"), f"the cache is in {cache.folder}"])
+    return 0
+
+
 def _doctor(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from churn_spark.doctor import checks
 
@@ -323,6 +345,10 @@ def _parser() -> argparse.ArgumentParser:
     back.add_argument("--to", metavar="RUN_ID", help="with --score-date: the run whose scores to put back")
     _add_common(back)
     _add_common(_add(commands, "history", "who was champion when, and why", _history))
+    cache = _add(commands, "cache", "what the text cache holds; fewer files; one identity less", _cache)
+    cache.add_argument("what", nargs="?", default="show", choices=["show", "compact", "drop"])
+    cache.add_argument("--identity", metavar="X", help="of `drop`: an identity as `show` names it")
+    _add_common(cache)
     explain = _add(commands, "explain", "one customer's score, reasons and summary", _explain)
     explain.add_argument("--customer", required=True, metavar="ID")
     _add_common(explain)

@@ -62,6 +62,7 @@ class Remote(_Section):
     max_calls: Positive | None = None
     max_tokens: Positive | None = None
     max_seconds: Annotated[float, Field(gt=0)] | None = None
+    price_per_million_tokens: Annotated[float, Field(ge=0)] | None = None
 
 
 class Summarizer(_Section):
@@ -85,15 +86,45 @@ class Embedder(_Section):
     remote: Remote = Remote()
 
 
-class Text(_Section):
+class NoteSettings(_Section):
+    """What becomes of the notes of one text column."""
+
     redact: bool = True
     source: Literal["summary", "note"] = "summary"
     max_chars: Positive = 100_000
-    cache: str | None = None
-    chunk_tokens: Positive = 2_000_000
-    max_error_share: Share = 0.02
     summarizer: Summarizer = Summarizer()
     embedder: Embedder = Embedder()
+
+
+class Text(NoteSettings):
+    """The settings of all text columns; `columns` holds those of a column that has its own."""
+
+    columns: dict[str, NoteSettings] = {}
+    cache: str | None = None
+    chunk_tokens: Positive = 500_000
+    max_error_share: Share = 0.02
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns_inherit(cls, value: Any) -> Any:
+        """A column's settings say only what differs."""
+        if not isinstance(value, Mapping) or not isinstance(value.get("columns"), Mapping):
+            return value
+        common = {name: value[name] for name in NoteSettings.model_fields if name in value}
+        own = {n: _overlaid(common, v) if isinstance(v, Mapping) else v for n, v in value["columns"].items()}
+        return {**value, "columns": own}
+
+    def of(self, column: str) -> NoteSettings:
+        """The settings of one text column."""
+        common = {name: getattr(self, name) for name in NoteSettings.model_fields}
+        return self.columns.get(column) or NoteSettings(**common)
+
+
+def _overlaid(base: Any, over: Any) -> Any:
+    """A tree of settings with another one laid over it."""
+    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
+        return over
+    return {**base, **{key: _overlaid(base.get(key), value) for key, value in over.items()}}
 
 
 class Features(_Section):
@@ -248,6 +279,9 @@ class Config(_Section):
             raise ValueError(f"columns: two columns read the same source {twice}")
         if self.tables.format == "iceberg" and not is_table_name(self.output):
             raise ValueError("tables.format: iceberg needs a catalog; give output as catalog.schema")
+        strangers = sorted(set(self.text.columns) - {c.name for c in self.contract.texts})
+        if strangers:
+            raise ValueError(f"text.columns: {strangers} are no columns with role text")
         value = self.decision.customer_value
         if isinstance(value, str) and (value not in self.columns or self.columns[value].role != "numeric"):
             raise ValueError("decision.customer_value: neither a number nor a numeric column")
@@ -280,6 +314,11 @@ class Config(_Section):
         if is_table_name(self.output):
             return self.models_path.rstrip("/").rpartition("/")[0]
         return self.output.rstrip("/")
+
+    @property
+    def text_cache(self) -> str:
+        """The folder of the text cache."""
+        return self.text.cache or f"{self.folder}/churn_notes"
 
     def fingerprint(self) -> str:
         """A hash of every setting, for `run.json`."""
@@ -499,9 +538,14 @@ def _explain(problem: ValidationError, origin: Mapping[str, str]) -> ConfigError
 
 def _known_keys(path: Sequence[str]) -> list[str]:
     model: type[BaseModel] = Config
-    for key in path:
+    keys = iter(path)
+    for key in keys:
         if model is Config and key == "columns":
             return [f.alias or n for n, f in Column.model_fields.items() if n != "name"]
+        if model is Text and key == "columns":
+            model = NoteSettings
+            next(keys, None)  # the column's name
+            continue
         inner = model.model_fields[key].annotation if key in model.model_fields else None
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return []

@@ -19,7 +19,7 @@ from churn_spark import model_files
 from churn_spark.arrow import Matrix
 from churn_spark.config import Remote
 from churn_spark.errors import ConfigError, ResourceError
-from churn_spark.remote import Answer, BadAnswerError, call_all, read_json
+from churn_spark.remote import Answer, BadAnswerError, Result, call_all, read_json
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -44,6 +44,9 @@ class Embedded(NamedTuple):
     n_chunks: Counts  # windows of the model that the text took: more than 1 where it is longer than one
     tokens: Counts
     padded_tokens: Counts  # what the model computed on
+    results: Sequence[
+        Result
+    ] = ()  # remote only, without the values; calls are told with a request's first text
 
 
 class Model(NamedTuple):
@@ -232,7 +235,6 @@ def openai(
     """Embed by an OpenAI-compatible endpoint, `batch_size` texts a request.
 
     dimension: the vectors' length, by default the model's own. A text that got no vector has a row of NaN.
-    Raises ResourceError where the endpoint cannot be used.
     """
     size = dimension or OPENAI_DIMENSIONS.get(model)
     if not size:
@@ -243,18 +245,23 @@ def openai(
 
     def embed(texts: Sequence[str]) -> Embedded:
         vectors = np.full((len(texts), size), np.nan, np.float32)
-        tokens = np.zeros(len(texts), np.int32)
+        became = [Result(None, "pending")] * len(texts)
         groups = [range(i, min(i + batch_size, len(texts))) for i in range(0, len(texts), batch_size)]
         while groups:
             results = call_all([texts[group.start : group.stop] for group in groups], ask, limits=remote)
             for group, result in zip(groups, results, strict=True):
-                part = slice(group.start, group.stop)
-                tokens[part] += _shares(result.tokens, len(group))
+                shares, calls = _shares(result.tokens, len(group)), [result.calls] + [0] * (len(group) - 1)
+                for place, n_tokens, n_calls in zip(group, shares, calls, strict=True):
+                    before = became[place]
+                    became[place] = result._replace(
+                        value=None, calls=before.calls + n_calls, tokens=before.tokens + n_tokens
+                    )
                 if result.status == "ok":
-                    vectors[part] = result.value
+                    vectors[group.start : group.stop] = result.value
             refused = [g for g, r in zip(groups, results, strict=True) if r.error in REFUSALS and len(g) > 1]
             groups = [range(i, i + 1) for group in refused for i in group]  # one bad text is enough for it
-        return Embedded(vectors, np.ones_like(tokens), tokens, tokens)
+        tokens = np.array([r.tokens for r in became], np.int32)
+        return Embedded(vectors, np.ones_like(tokens), tokens, tokens, became)
 
     return Embedder(recipe, lambda: Model(size, embed))
 
@@ -278,9 +285,9 @@ async def _ask_vectors(
     return Answer(vectors, tokens)
 
 
-def _shares(total: int, parts: int) -> Counts:
+def _shares(total: int, parts: int) -> list[int]:
     """A whole number in equal shares, the remainder spread over the first."""
-    return np.array([total // parts + (i < total % parts) for i in range(parts)], np.int32)
+    return [total // parts + (i < total % parts) for i in range(parts)]
 
 
 EMBEDDERS: dict[str, Callable[..., Embedder]] = {

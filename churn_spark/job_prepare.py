@@ -11,10 +11,12 @@ from pyspark.sql import functions as F
 from churn_spark import schemas, storage
 from churn_spark.columns import Contract
 from churn_spark.files import reading
+from churn_spark.pricing import price_texts
 from churn_spark.run import Run
 from churn_spark.sources import read_raw
 from churn_spark.tables import with_comments
-from churn_spark.text import Cache, TextCounts, price_texts, with_texts
+from churn_spark.text import TextCounts, with_texts
+from churn_spark.text_cache import Cache
 from churn_spark.validation import Counts, LabelUse, check_gates, split_valid
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,9 @@ def prepare(run: Run) -> None:
 def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
     """Raw table -> prepared rows; rejected rows go to `churn_rejects` before any gate can end the run."""
     config, contract = run.config, run.config.contract
+    cache = Cache(config.text_cache, run.run_id)
+    for killed in run.clear_up():
+        storage.remove(cache.staging(killed))
     with reading():
         with run.step("validate") as facts:
             raw = read_raw(
@@ -69,24 +74,22 @@ def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
         check_gates(counts, settings=config.validation, label=label)
         valid = _limited(checked.valid, contract, run.limit)
         texts = [c.name for c in contract.texts]
-        cache = text_cache(run)
         if run.dry:
             with run.step("price") as facts:
                 facts |= price_texts(valid, texts, text=config.text, cache=cache)
             return Prepared(valid, counts, TextCounts())
         with run.step("text") as facts:
-            df, text_counts = with_texts(valid, texts, text=config.text, cache=cache)
-            run.record["text"] = asdict(text_counts)
+            text_counts = TextCounts()
+            try:
+                df = with_texts(
+                    valid, texts, text=config.text, cache=cache, work=run.work, counts=text_counts
+                )
+            finally:
+                run.record["text"] = asdict(text_counts)
             facts |= {"notes": text_counts.notes, "distinct": text_counts.distinct,
                       "computed": text_counts.computed, "embedded": text_counts.embeddings_computed,
                       "table": cache.folder}  # fmt: skip
     return Prepared(df, counts, text_counts)
-
-
-def text_cache(run: Run) -> Cache:
-    """The text cache that a run reads and adds to."""
-    folder = run.config.text.cache or storage.join(run.config.folder, "churn_notes")
-    return Cache(folder, run.work, run.run_id)
 
 
 def _limited(df: DataFrame, contract: Contract, limit: int | None) -> DataFrame:

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from churn_spark import promotion, storage
 from churn_spark.columns import Contract
 from churn_spark.errors import ConfigError
-from churn_spark.job_prepare import prepare_rows, text_cache
+from churn_spark.job_prepare import prepare_rows
 from churn_spark.model import ChurnModel
 from churn_spark.packages import check_fits, load_model
 from churn_spark.publishing import publish, recover, stage
@@ -30,6 +30,7 @@ from churn_spark.scoring import (
     within_capacity,
 )
 from churn_spark.tables import SCORED_TABLES
+from churn_spark.text_cache import Cache
 
 
 def score(
@@ -114,9 +115,13 @@ def _scored(run: Run, live: DataFrame, model: ChurnModel, day: dt.date) -> DataF
     made = with_scores(fresh, model, top=settings.reasons, templates=settings.templates)
     made.write.mode("overwrite").parquet(storage.join(folder, "scored"))
     made = spark.read.schema(made.schema).parquet(storage.join(folder, "scored"))
-    cache = text_cache(run)
     made = with_quotes(
-        made, fresh, model, settings=settings, cache=cache, folder=storage.join(folder, "quoted")
+        made,
+        fresh,
+        model,
+        settings=settings,
+        cache=Cache(config.text_cache, run.run_id),
+        folder=storage.join(folder, "quoted"),
     ).withColumn("score_reused", F.lit(False))
     if kept is not None:
         made = made.unionByName(kept.withColumn("score_reused", F.lit(True)))

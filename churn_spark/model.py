@@ -122,7 +122,7 @@ class ChurnModel:
     @property
     def quoted_texts(self) -> tuple[TextVector, ...]:
         """The text columns whose summary is what the model read, so that its sentences can be left out."""
-        return self.spec.texts if self.text.source == "summary" else ()
+        return tuple(t for t in self.spec.texts if self.text.of(t.name).source == "summary")
 
     def _moves(
         self, text: TextVector, matrix: Matrix, towards: Matrix, sign: Matrix, embed: quoting.Embed
@@ -201,14 +201,14 @@ class ChurnModel:
         usable = [values.get(self.contract.id.name) is not None for values, _ in checked]
         rows = [values for (values, _), ok in zip(checked, usable, strict=True) if ok]
         frame = {c.name: [values[c.name] for values in rows] for c in columns}
-        prepared = {c.name: notes.prepare(frame[c.name], self.text) for c in self.contract.texts}
+        prepared = {c.name: notes.prepare(frame[c.name], self.text.of(c.name)) for c in self.contract.texts}
         scored = self.score(
             frame,
             {name: vectors for name, (_, vectors) in prepared.items()},
             summaries={name: [n.summary for n in found] for name, (found, _) in prepared.items()},
             templates=self.manifest.get("templates", {}),
             quote_from=self.manifest.get("quote_from", "none"),
-            embed=lambda column, rows, parts: notes.vectors(parts, self.text),
+            embed=lambda column, rows, parts: notes.vectors(parts, self.text.of(column)),
         )
         fields = iter(_records(scored.table))
         texts = iter(zip(*(found for found, _ in prepared.values()), strict=True)) if prepared else iter(())

@@ -16,7 +16,7 @@ import numpy as np
 
 from churn_spark import embedders, redaction, summarizers
 from churn_spark.arrow import Matrix
-from churn_spark.config import Text
+from churn_spark.config import NoteSettings
 
 EMPTY = "empty"
 REMEMBERED = 10_000  # texts per kind whose summaries and vectors a process keeps: about 20 MB
@@ -27,7 +27,7 @@ class Cleaned(NamedTuple):
 
     text: str | None
     was_cut: bool
-    redactions: int
+    redacted: Mapping[str, int]  # how often, by kind
 
 
 class Prepared(NamedTuple):
@@ -35,26 +35,25 @@ class Prepared(NamedTuple):
 
     summary: str | None
     status: str
-    redactions: int
 
 
-def clean(note: Any, text: Text) -> Cleaned:
+def clean(note: Any, text: NoteSettings) -> Cleaned:
     """Normalise, cut and redact one raw note; anything that is not text counts as no note."""
     if not isinstance(note, str) or redaction.is_blank(note):
-        return Cleaned(None, False, 0)
+        return Cleaned(None, False, {})
     plain, was_cut = redaction.normalize(note, max_chars=text.max_chars)
     found: Mapping[str, int] = {}
     if text.redact:
         plain, found = redaction.redact(plain)
-    return Cleaned(None if redaction.is_blank(plain) else plain, was_cut, sum(found.values()))
+    return Cleaned(None if redaction.is_blank(plain) else plain, was_cut, found)
 
 
-def summarize(texts: Sequence[str], text: Text) -> list[summarizers.Summary]:
+def summarize(texts: Sequence[str], text: NoteSettings) -> list[summarizers.Summary]:
     """Summarise cleaned texts by the configured provider; order kept."""
     return summarizers.summarize(list(texts), text.summarizer)
 
 
-def prepare(notes: Sequence[Any], text: Text) -> tuple[list[Prepared], Matrix]:
+def prepare(notes: Sequence[Any], text: NoteSettings) -> tuple[list[Prepared], Matrix]:
     """Raw notes -> what they became, and float32 vectors of shape (n, dimension), NaN rows where no text.
 
     Each distinct text is summarised and embedded once, and not at all while this process remembers it.
@@ -67,7 +66,7 @@ def prepare(notes: Sequence[Any], text: Text) -> tuple[list[Prepared], Matrix]:
     return prepared, vectors(_embedded_texts(cleaned, prepared, text), text)
 
 
-def vectors(texts: Sequence[str | None], text: Text) -> Matrix:
+def vectors(texts: Sequence[str | None], text: NoteSettings) -> Matrix:
     """Vectors of shape (n, dimension), NaN rows where there is no text; distinct texts are embedded once."""
     folded = [fold(t, text) if t else None for t in texts]
     unique = list(dict.fromkeys(t for t in folded if t is not None))
@@ -104,7 +103,7 @@ class _Recent:
 
 
 @lru_cache(maxsize=16)
-def _recent(kind: str, text: Text) -> _Recent:
+def _recent(kind: str, text: NoteSettings) -> _Recent:
     return _Recent()
 
 
@@ -117,19 +116,23 @@ def _is_vector(vector: Matrix) -> bool:
 
 
 def final_status(status: str, *, was_cut: bool) -> str:
-    """A note that was cut is `truncated`, unless it failed altogether."""
+    """A note that was cut is `truncated`, unless it failed altogether; one left pending has failed for now."""
+    if status == "pending":
+        return "failed"
     return "truncated" if was_cut and status in ("ok", "passthrough") else status
 
 
 def _prepared(cleaned: Cleaned, summaries: Mapping[str, summarizers.Summary]) -> Prepared:
     if cleaned.text is None:
-        return Prepared(None, EMPTY, cleaned.redactions)
+        return Prepared(None, EMPTY)
     summary = summaries[cleaned.text]
     status = final_status(summary.status, was_cut=cleaned.was_cut)
-    return Prepared(summary.text or None, status, cleaned.redactions)
+    return Prepared(summary.text or None, status)
 
 
-def _embedded_texts(cleaned: Sequence[Cleaned], prepared: Sequence[Prepared], text: Text) -> list[str | None]:
+def _embedded_texts(
+    cleaned: Sequence[Cleaned], prepared: Sequence[Prepared], text: NoteSettings
+) -> list[str | None]:
     if text.source == "note":
         return [c.text for c in cleaned]
     return [p.summary for p in prepared]
@@ -140,17 +143,17 @@ def _embedded_texts(cleaned: Sequence[Cleaned], prepared: Sequence[Prepared], te
 UNCASED = ("all-MiniLM-L6-v2",)
 
 
-def embed(texts: Sequence[str], text: Text) -> embedders.Embedded:
+def embed(texts: Sequence[str], text: NoteSettings) -> embedders.Embedded:
     """Embed texts, folded to what the model can tell apart; order kept."""
     return load_embedder(text).embed([fold(t, text) for t in texts])
 
 
-def fold(text: str, settings: Text) -> str:
+def fold(text: str, settings: NoteSettings) -> str:
     """What the embedding model can tell apart; a model that minds capitals gets the text as it is."""
     return redaction.fold(text) if settings.embedder.model in UNCASED else text
 
 
-def folded_hash(text: str, settings: Text) -> str:
+def folded_hash(text: str, settings: NoteSettings) -> str:
     """The cache key of a text's vector."""
     return text_hash(fold(text, settings))
 
@@ -160,7 +163,7 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
-def load_embedder(text: Text) -> embedders.Embedder:
+def load_embedder(text: NoteSettings) -> embedders.Embedder:
     """The configured embedder, loaded once per process."""
     return embedders.load_embedder(**_embedder_settings(text))
 
@@ -168,7 +171,7 @@ def load_embedder(text: Text) -> embedders.Embedder:
 # -- identities -----------------------------------------------------------------------------------------
 
 
-def cleaning_identity(text: Text) -> dict[str, Any]:
+def cleaning_identity(text: NoteSettings) -> dict[str, Any]:
     """All that the hashes of a cleaned note depend on."""
     return {
         "redaction": redaction.VERSION if text.redact else "off",
@@ -177,12 +180,12 @@ def cleaning_identity(text: Text) -> dict[str, Any]:
     }
 
 
-def summary_identity(text: Text) -> dict[str, Any]:
+def summary_identity(text: NoteSettings) -> dict[str, Any]:
     """All that a summary and its hash depend on besides the cleaned note."""
     return {**cleaning_identity(text), "summarizer": summarizers.identity(text.summarizer)}
 
 
-def embedding_identity(text: Text) -> dict[str, Any]:
+def embedding_identity(text: NoteSettings) -> dict[str, Any]:
     """All that a vector depends on besides the text: model and weights' hash, precision, window, pooling."""
     return embedders.identity(**_embedder_settings(text))
 
@@ -199,6 +202,6 @@ EMBEDDER_SETTINGS = {
 }
 
 
-def _embedder_settings(text: Text) -> dict[str, Any]:
+def _embedder_settings(text: NoteSettings) -> dict[str, Any]:
     embedder = text.embedder
     return {name: getattr(embedder, name) for name in EMBEDDER_SETTINGS[embedder.name]}

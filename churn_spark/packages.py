@@ -6,6 +6,7 @@ import hashlib
 import pickle
 import tempfile
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -168,16 +169,15 @@ def check_columns(config: Config, model: ChurnModel) -> None:
 def check_fits(config: Config, model: ChurnModel) -> None:
     """The run's columns and text settings must be those the model was trained with."""
     check_columns(config, model)
-    if not model.contract.texts:
-        return
-    for what, mine, theirs in (
-        ("embedding", notes.embedding_identity(config.text), model.manifest["embedding"]),
-        ("summary", notes.summary_identity(config.text), model.manifest["summary"]),
+    for column, (what, identity) in product(
+        (c.name for c in model.contract.texts),
+        (("embedding", notes.embedding_identity), ("summary", notes.summary_identity)),
     ):
+        mine, theirs = identity(config.text.of(column)), model.manifest[what][column]
         if mine != theirs:
             keys = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
             raise ResourceError(
                 f"the model was trained with another {what}: {', '.join(keys)} differ",
-                where="text",
+                where=f"text, column {column}",
                 fix="score with the text settings the model was trained with, or train again",
             )

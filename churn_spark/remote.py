@@ -1,8 +1,9 @@
 """Calls to a paid endpoint that can be trusted: one owner of retries, pacing, budgets and circuit breaker.
 
-`call_all` asks for many items at once and gives one Result for each, in order. Its state (calls and tokens
-spent, the breaker) lives as long as the process, for each value of the limits. Every process keeps to its
-share, i.e. the limits divided by `partitions`.
+`call_all` asks for many items at once and gives one Result for each, in order. It never raises for what an
+endpoint does, so that no answer is lost with a Spark task. Its state (calls and tokens spent, the breaker)
+lives as long as a task (`begin_task`), elsewhere as long as the process. Every task keeps to its share: the
+limits divided by `partitions`. What a run has `Spent` is known to its driver, which hands out what is `left`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from email.utils import parsedate_to_datetime
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from churn_spark.config import Remote
@@ -37,7 +39,15 @@ MAX_FAILURES_IN_A_ROW = 10  # items given up one after another, before the endpo
 BREAK_SECONDS = 60.0  # how long an open breaker refuses, before the next call may try again
 MAX_ANSWER_BYTES = 64_000_000
 
-STOPS = {
+# Why calls are pending; any other code of a pending one is the name of an exception that nobody foresaw.
+BUDGETS = {
+    "max_calls": "the budget of calls is spent",
+    "max_tokens": "the budget of tokens is spent",
+    "max_seconds": "the budget of time is spent",
+}
+STOPS = BUDGETS | {
+    "no_package": "the openai package is not installed",
+    "no_key": "no API key is set",
     "authentication": "the endpoint refuses the API key",
     "quota": "the endpoint's quota is used up",
     "not_found": "the endpoint does not know this path or model",
@@ -83,18 +93,46 @@ def call_all(items: Sequence[Any], ask: Ask, *, limits: Remote) -> list[Result]:
     `ask(client, item)` makes exactly one request. It is called again after a time-out, a lost connection, a
     429, a 5xx or an answer that is no JSON, at most `max_attempts` times in all; each call is cut off after
     `timeout_seconds`, whatever trickles in. Budgets are looked at before each call, so that at most
-    `concurrency` answers come after one is spent. Raises ResourceError where the endpoint stops the work
-    (key, quota, unknown model, unavailable) before any of these items was answered; else the answers come
-    back, the rest as pending, and the next call raises.
+    `concurrency` answers come after one is spent. Where the endpoint stops the work (key, quota, unknown
+    model, unavailable), the rest is pending, and so is all that is asked in the following minute.
     """
     meter = _meter(limits)
     with meter.lock:  # one batch at a time, or the limits would hold for each
+        if items and (obstacle := _obstacle(limits)):
+            meter.stop(obstacle)
         if meter.is_stopped():
-            raise meter.problem()
-        results = _run(_answer_all(items, ask, meter))
-    if meter.is_stopped() and not any(r.status == "ok" for r in results):
-        raise meter.problem()
-    return results
+            return [Result(None, "pending", meter.stop_code) for _ in items]
+        return _run(_answer_all(items, ask, meter))
+
+
+def problem(code: str, limits: Remote, *, done: str = "") -> ChurnError:
+    """The error that ends a run whose calls are pending for the reason `code`; `done` says how far it came."""
+    what = STOPS.get(code, f"a remote call failed unexpectedly ({code})")
+    if code == "no_key":
+        return ConfigError(
+            f"the environment variable {limits.api_key_env} holds no API key",
+            where="text.*.remote.api_key_env",
+            fix="set it on the driver and the executors, or name a base_url that needs none",
+        )
+    if code == "no_package":
+        return ResourceError(what, fix="pip install 'churn-spark[openai]'")
+    what = f"{what}; {done}" if done else what
+    if code in BUDGETS:
+        where = f"text.*.remote.{code} = {getattr(limits, code)}, in shares of 1/{limits.partitions}"
+        return ResourceError(
+            what, where=where, fix="run it again: answers are kept, and it goes on from there"
+        )
+    return ResourceError(
+        what,
+        where=limits.base_url or "api.openai.com",
+        fix=f"check ${limits.api_key_env}, the base_url and the model; what was answered is kept",
+    )
+
+
+def check(limits: Remote) -> None:
+    """Raise ConfigError or ResourceError where this machine could not make a call."""
+    if obstacle := _obstacle(limits):
+        raise problem(obstacle, limits)
 
 
 async def read_json(request: AbstractAsyncContextManager[Any]) -> dict[str, Any]:
@@ -118,6 +156,42 @@ async def read_json(request: AbstractAsyncContextManager[Any]) -> dict[str, Any]
     return answer
 
 
+# -- a run's budget -------------------------------------------------------------------------------------
+
+
+class Budget:
+    """What a run may spend at one endpoint, in all its processes; kept by the driver, sent to the tasks."""
+
+    def __init__(self, limits: Remote) -> None:
+        self.limits, self.since = limits, time.time()
+        self.calls = self.tokens = 0
+
+    def pay(self, *, calls: int, tokens: int) -> None:
+        self.calls, self.tokens = self.calls + calls, self.tokens + tokens
+
+    def left(self) -> Remote:
+        """The limits less what was spent until now, for no more partitions than may call at once, or at all."""
+        limits, calls = self.limits, _less(self.limits.max_calls, self.calls)
+        partitions = min(limits.partitions, limits.concurrency)
+        if calls is not None:
+            partitions = min(partitions, max(1, int(calls)))
+        budgets = {
+            "max_calls": calls,
+            "max_tokens": _less(limits.max_tokens, self.tokens),
+            "max_seconds": _less(limits.max_seconds, time.time() - self.since),
+        }
+        return limits.model_copy(update={**budgets, "partitions": partitions})
+
+
+def _less(budget: float | None, spent: float) -> float | None:
+    return None if budget is None else max(0, budget - spent)
+
+
+def begin_task() -> None:
+    """Forget what this process spent in an earlier task: Spark uses a Python worker again, for other runs too."""
+    _meter.cache_clear()
+
+
 # -- state ----------------------------------------------------------------------------------------------
 
 
@@ -130,9 +204,9 @@ class Meter:
         self.lock = threading.Lock()
         self.concurrency = max(1, int(limits.concurrency * share))
         self.interval = 60 / (limits.requests_per_minute * share)
-        self.max_calls = (limits.max_calls or math.inf) * share
-        self.max_tokens = (limits.max_tokens or math.inf) * share
-        self.deadline = time.monotonic() + (limits.max_seconds or math.inf)
+        self.max_calls = _or_endless(limits.max_calls) * share
+        self.max_tokens = _or_endless(limits.max_tokens) * share
+        self.deadline = time.monotonic() + _or_endless(limits.max_seconds)
         self.calls = self.tokens = self.failures_in_a_row = 0
         self.next_start = self.closed_until = 0.0
         self.stop_code = ""
@@ -182,12 +256,9 @@ class Meter:
     def is_stopped(self) -> bool:
         return time.monotonic() < self.closed_until
 
-    def problem(self) -> ChurnError:
-        return ResourceError(
-            STOPS[self.stop_code],
-            where=self.limits.base_url or "api.openai.com",
-            fix=f"check ${self.limits.api_key_env}, the base_url and the model; what was answered is kept",
-        )
+
+def _or_endless(budget: float | None) -> float:
+    return math.inf if budget is None else budget
 
 
 @cache
@@ -276,7 +347,7 @@ def _fault(problem: Exception) -> _Fault:
     from_http = type(problem).__module__.startswith("httpx")
     if from_http or isinstance(problem, openai.APIConnectionError | OSError):
         return _Fault("connection")
-    raise ResourceError(f"a remote call failed unexpectedly ({type(problem).__name__})") from None
+    return _Fault(type(problem).__name__, "stop")
 
 
 def _status_fault(problem: Any) -> _Fault:
@@ -307,22 +378,25 @@ def _retry_after(headers: Any) -> float:
         return 0.0
 
 
+def _obstacle(limits: Remote) -> str:
+    """Why this process cannot make a call at all, or an empty string."""
+    if find_spec("openai") is None:
+        return "no_package"
+    return "" if limits.base_url or _key(limits) else "no_key"
+
+
+def _key(limits: Remote) -> str:
+    return os.environ.get(limits.api_key_env, "").strip()
+
+
 def _client(limits: Remote) -> AsyncOpenAI:
-    try:
-        import openai
-    except ImportError:
-        raise ResourceError(
-            "the openai package is not installed", fix="pip install 'churn-spark[openai]'"
-        ) from None
-    key = os.environ.get(limits.api_key_env, "").strip()
-    if not key and limits.base_url is None:
-        raise ConfigError(
-            f"the environment variable {limits.api_key_env} holds no API key",
-            where="text.*.remote.api_key_env",
-            fix="set it on the driver and the executors, or name a base_url that needs none",
-        )
+    import openai
+
     for name in ("openai", "httpx", "httpx2", "httpcore", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)  # at DEBUG they log whole requests, notes included
     return openai.AsyncOpenAI(
-        api_key=key or "none", base_url=limits.base_url, max_retries=0, timeout=limits.timeout_seconds
+        api_key=_key(limits) or "none",
+        base_url=limits.base_url,
+        max_retries=0,
+        timeout=limits.timeout_seconds,
     )

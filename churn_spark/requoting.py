@@ -13,7 +13,8 @@ from churn_spark import notes, quoting
 from churn_spark.config import Scoring
 from churn_spark.model import ChurnModel
 from churn_spark.scoring import parts_column, with_scores
-from churn_spark.text import Cache, Filler, _embed_summaries, summary_column
+from churn_spark.text import Resolver, summary_column
+from churn_spark.text_cache import Cache
 
 PART_TYPES = (pa.string(), pa.int32(), pa.string(), pa.string())
 
@@ -33,7 +34,7 @@ def with_quotes(
     key = model.contract.id.name
     again = live.join(risky.select(key), key, "left_semi")
     for text in model.quoted_texts:
-        parts = _parts(risky, text.name, model, cache)
+        parts = _parts(risky, text.name, model, cache, f"{folder}-{text.name}")
         again = again.join(parts, summary_column(text.name), "left")
     some: Column = reduce(
         Column.__or__, [F.col(parts_column(t.name)).isNotNull() for t in model.quoted_texts]
@@ -47,9 +48,9 @@ def with_quotes(
     return scored.join(quoted.select(key), key, "left_anti").unionByName(quoted)
 
 
-def _parts(risky: DataFrame, column: str, model: ChurnModel, cache: Cache) -> DataFrame:
+def _parts(risky: DataFrame, column: str, model: ChurnModel, cache: Cache, work: str) -> DataFrame:
     """Per summary with several sentences: the vectors of what remains without each, one after the other."""
-    summary, text = summary_column(column), model.text
+    summary, text = summary_column(column), model.text.of(column)
     split = risky.select(summary).where(F.col(summary).isNotNull()).distinct()
 
     def leave_out(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -65,9 +66,7 @@ def _parts(risky: DataFrame, column: str, model: ChurnModel, cache: Cache) -> Da
 
     found = split.mapInArrow(leave_out, f"`{summary}` string, place int, key string, item string")
     items = found.groupBy("key").agg(F.min("item").alias("item"))
-    vectors = Filler(text, cache, f"{column}-part").map(
-        "embedding", items, _embed_summaries, notes.short(notes.embedding_identity(text))
-    )
+    vectors = Resolver(items, column, model.text, cache, work, {}).embedded()
     ordered = F.sort_array(F.collect_list(F.struct("place", "embedding")))
     return (
         found.join(vectors.select("key", "embedding"), "key")

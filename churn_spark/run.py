@@ -40,6 +40,7 @@ VERSIONS = (
     "scikit-learn",
 )
 STALE_HOURS = 24
+OWNER = "owner.json"  # in a scratch folder: the process it belongs to
 
 
 class Run:
@@ -119,6 +120,17 @@ class Run:
         self.steps.append({"step": name, "seconds": seconds, **facts})
         log.info("step=%s %s seconds=%.1f", name, " ".join(f"{k}={v}" for k, v in facts.items()), seconds)
 
+    def clear_up(self) -> list[str]:
+        """Remove the scratch folders of runs that were killed, and claim this run's; returns their ids."""
+        if self.dry or not storage.is_local(self.folder):
+            return []
+        storage.write_json(storage.join(self.work, OWNER), _me(self.run_id))
+        runs = storage.local(self.folder).parent
+        dead = [p.parent for p in runs.glob("*/work") if _is_stale(_holder(p / OWNER))]
+        for folder in dead:
+            storage.remove(str(folder / "work"))
+        return [folder.name for folder in dead]
+
     def publish(self) -> None:
         """Add the row of a run that succeeded to `churn_runs`."""
         if self.dry:
@@ -189,7 +201,7 @@ def lock(folder: str, job: str, run_id: str) -> Iterator[None]:
         return
     place = storage.local(path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    mine = {"run_id": run_id, "pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
+    mine = _me(run_id)
     try:
         _create(place, mine)
     except FileExistsError:
@@ -208,6 +220,10 @@ def lock(folder: str, job: str, run_id: str) -> Iterator[None]:
     finally:
         if _holder(place).get("run_id") == run_id:
             place.unlink(missing_ok=True)
+
+
+def _me(run_id: str) -> dict[str, Any]:
+    return {"run_id": run_id, "pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
 
 
 def _create(place: Path, content: Mapping[str, Any]) -> None:

@@ -163,11 +163,19 @@ NOTES = (
     Field("text_id", "string", "note: hash of the cleaned (normalised, redacted) text; null where blank"),
     Field("folded_id", "string", "hash of the cleaned text or summary as far as the model tells texts apart"),
     Field("was_cut", "boolean", "note: longer than the limit"),
-    Field("redactions", "int", "note: personal data replaced"),
+    Field("redacted", "map<string,int>", "note: how much personal data was replaced, by kind"),
     Field("summary", "string", "summary: redacted text"),
-    Field("status", "string", "summary: ok, passthrough or truncated"),
+    Field(
+        "status",
+        "string",
+        "summary: ok, passthrough or truncated; where there is an error, failed or pending",
+    ),
+    Field(
+        "error", "string", "why there is no answer; such rows only tell what was tried and are asked again"
+    ),
     Field("embedding", "array<float>", "embedding: the vector"),
-    Field("tokens", "int", "embedding: tokens of the text"),
+    Field("calls", "int", "calls to a remote endpoint, also those that failed"),
+    Field("tokens", "int", "embedding: tokens of the text; remote: tokens that the endpoint billed"),
     Field("padded_tokens", "int", "embedding: tokens computed, padding included"),
     Field("chunks", "int", "embedding: windows the text was embedded in"),
 )

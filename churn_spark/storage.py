@@ -45,6 +45,19 @@ def names(path: str) -> list[str]:
     return sorted(s.getPath().getName() for s in fs.listStatus(hadoop_path)) if fs.exists(hadoop_path) else []
 
 
+def data_files(path: str) -> list[str]:
+    """The names of a folder's Parquet files, sorted."""
+    return [n for n in names(path) if n.endswith(".parquet") and not n.startswith(("_", "."))]
+
+
+def size(path: str) -> int:
+    """A file's bytes."""
+    if is_local(path):
+        return local(path).stat().st_size
+    fs, hadoop_path = _hadoop(path)
+    return int(fs.getFileStatus(hadoop_path).getLen())
+
+
 def move(source: str, target: str) -> None:
     """Rename within one file system, making the target's parents; the target must not exist."""
     if is_local(source):
@@ -71,6 +84,34 @@ def exchange(one: str, other: str) -> bool:
         return False
     here, flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     return bool(renameat2(here, os.fsencode(local(one)), here, os.fsencode(local(other)), flag) == 0)
+
+
+def move_if_free(source: str, target: str) -> bool:
+    """Rename, unless the target is there: then False. Of several that try at once, one succeeds."""
+    if is_local(source):
+        place = local(target)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(local(source), place)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            if place.exists():
+                return False
+            os.rename(local(source), place)
+            return True
+        local(source).unlink()
+        return True
+    fs, source_path = _hadoop(source)
+    _, target_path = _hadoop(target)
+    fs.mkdirs(target_path.getParent())
+    if fs.exists(target_path):
+        return False
+    if fs.rename(source_path, target_path):
+        return True
+    if fs.exists(target_path):
+        return False
+    raise OSError(f"could not rename {source} to {target}")
 
 
 def remove(path: str) -> None:

@@ -34,7 +34,7 @@ class Summary(NamedTuple):
     """A note made short. `text` is empty where the note is (`empty`) or no summary could be had.
 
     failed: given up, `error` says why. pending: not asked for yet, since a budget is spent or the endpoint
-    stopped the work; a later run goes on. `calls` and `tokens` are what it cost at a remote endpoint.
+    stopped the work (`error`, see `remote`); a later run goes on. `calls` and `tokens` are what it cost there.
     """
 
     text: str
@@ -51,7 +51,7 @@ def summarize(texts: Sequence[str], settings: Summarizer) -> list[Summary]:
     """Summarise normalised, redacted texts by the configured provider; one Summary each, in order.
 
     Blank texts are `empty`; those below `min_chars` pass through; the provider sees each of the others once.
-    Raises ResourceError where the model or the endpoint cannot be used at all.
+    Raises ResourceError where a local model cannot be used.
     """
     known = {text: _without_work(text, settings) for text in texts}
     left = [text for text, summary in known.items() if summary is None]
@@ -247,6 +247,11 @@ def _framed(text: str) -> str:
     return f"<{mark}>\n{text}\n</{mark}>"
 
 
+def prompt(text: str, settings: Summarizer) -> str:
+    """All that a model is asked about one text."""
+    return f"{_instruction(settings)}\n\n{_framed(text)}"
+
+
 def transformers(texts: Sequence[str], settings: Summarizer) -> list[Summary]:
     """Summarise by a local or hub model, sequence-to-sequence or chat, with greedy decoding.
 
@@ -303,7 +308,7 @@ class _Model:
     def _ids(self, text: str, settings: Summarizer) -> list[int]:
         if not self.is_chat:
             return list(self.tokenizer(self.prefix + text, verbose=False)["input_ids"])
-        message = {"role": "user", "content": f"{_instruction(settings)}\n\n{_framed(text)}"}
+        message = {"role": "user", "content": prompt(text, settings)}
         chat = self.tokenizer.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
         return list(self.tokenizer(chat, add_special_tokens=False, verbose=False)["input_ids"])
 
@@ -376,7 +381,6 @@ def openai(texts: Sequence[str], settings: Summarizer) -> list[Summary]:
 
     The note travels as data, between marks, and what comes back is checked as data: not empty, not too long,
     no control characters, no HTML, no echo of the prompt. Retries, pacing and budgets: `remote.call_all`.
-    Raises ResourceError where the endpoint stops the work before any of these texts was answered.
     """
     model = _model_name(settings)
 

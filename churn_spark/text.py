@@ -1,9 +1,8 @@
 """The text stage on Spark: each distinct text is paid for once, ever.
 
-Three maps live in the text cache (`churn_notes`), each keyed by content and by the identity of what computed
-it: note -> cleaned text's hash, text -> summary, folded text -> vector. `Filler` finds by an anti-join which
-keys are missing, computes only those in Python, and commits them in chunks; then the rows are joined back.
-When nothing is missing, no Python worker starts.
+The distinct notes of a table are resolved by three maps of the text cache: note -> hashes of the cleaned text,
+cleaned text -> summary, folded text -> vector. What a map lacks is computed in Python and committed in chunks;
+when none lacks anything, no Python worker starts.
 """
 
 from __future__ import annotations
@@ -12,28 +11,33 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, SparkSession
+import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from churn_spark import notes, storage
+from churn_spark import embedders, notes, redaction, remote, storage
 from churn_spark.arrow import list_array
 from churn_spark.columns import EMPTY_NOTES
-from churn_spark.config import Text
-from churn_spark.errors import ChurnError, ResourceError
-from churn_spark.schemas import NOTES, ddl
+from churn_spark.config import NoteSettings, Remote, Text
+from churn_spark.errors import ChurnError, ConfigError, ResourceError
 from churn_spark.session import slots
-from churn_spark.tables import commit_files
+from churn_spark.text_cache import COLUMNS, Cache, CacheMap, Kind, schema
 
 log = logging.getLogger(__name__)
 
 CHARS_PER_TOKEN = 4
 TOKENS_PER_TASK = 10_000
-Compute = Callable[[list[str], list[str], Text], pa.RecordBatch]
+TASKS_PER_SLOT = 4
+BROADCAST_BYTES = 64_000_000
+PROBE_TEXTS = 256
+Compute = Callable[[list[str], list[str], NoteSettings], pa.RecordBatch]
+Budgets = dict[tuple[Kind, Remote], remote.Budget]  # the run's; columns with equal settings share one
 
 
 def summary_column(column: str) -> str:
@@ -50,7 +54,13 @@ def embedding_column(column: str) -> str:
 
 @dataclass
 class TextCounts:
-    """What the text stage found and did; rows for notes and statuses, distinct texts for the others."""
+    """What the text stage found and did; rows for notes and statuses, distinct texts for the others.
+
+    `tokens` were embedded, `padded_tokens` is what the model computed on for them, `padding` their ratio;
+    `chunked` texts were longer than the model's window; `int8_cosine` is the lowest that a probe found. `calls`
+    and `billed_tokens` are what remote endpoints were asked and charge for; `errors` are texts that got no
+    summary or vector, by error code, and `pending` those that were not asked for yet. `redactions` is by kind.
+    """
 
     notes: int = 0
     distinct: int = 0
@@ -63,64 +73,54 @@ class TextCounts:
     truncated: int = 0
     summaries_computed: int = 0
     embeddings_computed: int = 0
+    chunked: int = 0
     tokens: int = 0
     padded_tokens: int = 0
+    padding: float | None = None
+    int8_cosine: float | None = None
+    calls: int = 0
+    billed_tokens: int = 0
+    pending: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    redactions: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: TextCounts) -> None:
-        for f in fields(self):
-            setattr(self, f.name, getattr(self, f.name) + getattr(other, f.name))
-
-
-@dataclass(frozen=True)
-class Cache:
-    """The text cache's folder, and the run that adds to it."""
-
-    folder: str
-    work: str
-    run_id: str
-
-    def read(self, spark: SparkSession, kind: str, identity: str) -> DataFrame:
-        """The rows of one map, one per key: where two runs computed the same, the first value stands."""
-        stored = self.stored(spark, kind, identity).withColumn("file", F.col("_metadata.file_name"))
-        first = stored.groupBy("key").agg(F.min("file").alias("file"))
-        return stored.join(first, ["key", "file"], "left_semi").drop("file")
-
-    def stored(self, spark: SparkSession, kind: str, identity: str) -> DataFrame:
-        """All committed rows of one map."""
-        folder = self.map_folder(kind, identity)
-        if not storage.exists(folder):
-            self.commit(spark.createDataFrame([], ddl(NOTES)), kind, identity, tag=f"{kind}-0")
-        return spark.read.schema(ddl(NOTES)).parquet(folder)
-
-    def commit(self, rows: DataFrame, kind: str, identity: str, *, tag: str) -> None:
-        """Write rows aside, then make their files visible by renames."""
-        staged = storage.join(self.work, "staging", tag)
-        lacking = [F.lit(None).cast(f.type).alias(f.name) for f in NOTES if f.name not in rows.columns]
-        rows.select("*", *lacking).select(*[f.name for f in NOTES]).write.mode("overwrite").parquet(staged)
-        commit_files(staged, self.map_folder(kind, identity), tag=f"{self.run_id}-{tag}")
-
-    def map_folder(self, kind: str, identity: str) -> str:
-        return storage.join(self.folder, f"kind={kind}", f"identity=i{identity}")
+        """Add another column's counts."""
+        cosines = [c for c in (self.int8_cosine, other.int8_cosine) if c is not None]
+        for name in (f.name for f in fields(self) if f.type == "int"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.errors = dict(Counter(self.errors) + Counter(other.errors))
+        self.redactions = dict(Counter(self.redactions) + Counter(other.redactions))
+        self.int8_cosine = min(cosines, default=None)
+        self.padding = round(self.padded_tokens / self.tokens, 3) if self.tokens else None
 
 
 # -- the stage ------------------------------------------------------------------------------------------
 
 
 def with_texts(
-    df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cache
-) -> tuple[DataFrame, TextCounts]:
+    df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cache, work: str, counts: TextCounts
+) -> DataFrame:
     """Add for each text column `<column>__summary`, `__status` (string) and `__embedding` (array<float>).
 
-    The result is materialised in the run's work folder. A blank note gets status `empty` and nulls, one that
-    could not be processed `failed`. A damaged cache file is set aside and its texts are computed again.
-    Raises ResourceError when more than `text.max_error_share` of the notes failed.
+    The result is materialised in the folder `work`, each distinct vector once: rows find theirs by a join. A
+    blank note gets status `empty` and nulls, one that could not be processed `failed`. A damaged cache file
+    is set aside and its texts are computed again. What was done is added to `counts`, also where this raises.
+    Raises ResourceError when more than `text.max_error_share` of the notes failed, int8 vectors are too far
+    from float32, or a remote endpoint or its budget stops the work, after what was answered is committed.
     """
+    budgets: Budgets = {}
     for _ in range(MAX_DAMAGED_FILES):
+        found = TextCounts()
         try:
-            return _with_texts(df, columns, text, cache)
+            return _with_texts(df, columns, text, cache, work, found, budgets)
         except Exception as problem:
-            if not _set_damaged_aside(problem, cache):
+            if not _mended(problem, cache):
                 raise
+            found = TextCounts(calls=found.calls, billed_tokens=found.billed_tokens)
+        finally:
+            counts.add(found)
+            storage.remove(cache.staging(cache.run_id))
     raise ResourceError(
         f"more than {MAX_DAMAGED_FILES} files of the text cache are damaged",
         where=cache.folder,
@@ -129,71 +129,55 @@ def with_texts(
 
 
 def _with_texts(
-    df: DataFrame, columns: Sequence[str], text: Text, cache: Cache
-) -> tuple[DataFrame, TextCounts]:
-    total = TextCounts()
-    for column in columns:
-        df, counts = _with_text(df, column, text, cache)
-        total.add(counts)
+    df: DataFrame,
+    columns: Sequence[str],
+    text: Text,
+    cache: Cache,
+    work: str,
+    total: TextCounts,
+    budgets: Budgets,
+) -> DataFrame:
     if not columns:
-        return df, total
-    prepared = storage.join(cache.work, "prepared")
-    df.write.mode("overwrite").parquet(prepared)
-    return df.sparkSession.read.parquet(prepared), total
+        return df
+    vectors = {}
+    rows = df
+    for column in columns:
+        resolver = Resolver(df, column, text, cache, storage.join(work, "text", column), budgets)
+        try:
+            resolved = resolver.complete()
+        finally:
+            total.add(resolver.counts)
+        rows = _with_resolved(rows, column, resolved, resolver.counts)
+        vectors[column] = resolver.vectors(resolved)
+    prepared = storage.join(work, "prepared")
+    rows.write.mode("overwrite").parquet(prepared)
+    result = df.sparkSession.read.parquet(prepared)
+    for column, found in vectors.items():
+        result = result.join(found, _vector_id(column), "left").drop(_vector_id(column))
+    added = [f(c) for c in columns for f in (summary_column, status_column, embedding_column)]
+    return result.select(*df.columns, *added)
 
 
-def _with_text(df: DataFrame, column: str, text: Text, cache: Cache) -> tuple[DataFrame, TextCounts]:
-    counts = TextCounts()
+def _with_resolved(df: DataFrame, column: str, resolved: DataFrame, counts: TextCounts) -> DataFrame:
+    """Join what became of each distinct note back to the rows that have it."""
     key = f"{column}__key"
-    keyed = df.withColumn(key, note_key(column))
-    distinct = keyed.groupBy(F.col(key).alias("key")).agg(
-        F.min(column).alias("item"), F.count("*").alias("rows")
+    found = resolved.select(
+        F.col("key").alias(key),
+        F.col("summary").alias(summary_column(column)),
+        F.col("status").alias(status_column(column)),
+        F.col("embed_id").alias(_vector_id(column)),
     )
-    distinct = distinct.where("key is not null")
+    joined = df.withColumn(key, F.sha2(column, 256)).join(_small(found, counts.distinct, 1_000), key, "left")
+    return joined.drop(key).fillna(notes.EMPTY, [status_column(column)])
 
-    fill = Filler(text, cache, column)
-    index = fill.map("note", distinct, _clean_batch, notes.short(notes.cleaning_identity(text)))
-    known = distinct.join(index.select("key", "text_id", "folded_id", "was_cut", "redactions"), "key", "left")
 
-    items = known.groupBy(F.col("text_id").alias("key")).agg(F.min("item").alias("item"))
-    summaries = fill.map("summary", items, _summarize_batch, notes.short(notes.summary_identity(text)))
-    summaries = summaries.select(
-        F.col("key").alias("text_id"), "summary", "status", F.col("folded_id").alias("summary_id")
-    )
-    resolved = known.join(summaries, "text_id", "left").withColumn(
-        "embed_id", F.col("summary_id" if text.source == "summary" else "folded_id")
-    )
+def _vector_id(column: str) -> str:
+    return f"{column}__vector"
 
-    embedded = resolved.groupBy(F.col("embed_id").alias("key"))
-    items = embedded.agg(F.min("summary" if text.source == "summary" else "item").alias("item"))
-    compute = _embed_summaries if text.source == "summary" else _embed_notes
-    vectors = fill.map("embedding", items, compute, notes.short(notes.embedding_identity(text)))
 
-    status = (
-        F.when(F.col("text_id").isNull(), notes.EMPTY)
-        .when(F.col("status").isNull(), "failed")
-        .when(F.col("was_cut"), "truncated")
-        .otherwise(F.col("status"))
-    )
-    resolved = resolved.withColumn("status", status)
-    _count(resolved, fill, counts)
-    if counts.failed > text.max_error_share * max(counts.notes, 1):
-        raise ResourceError(
-            f"{counts.failed} of {counts.notes} notes could not be processed",
-            where="text.max_error_share",
-            fix="see the log for the error codes; what was computed is kept, so a rerun goes on from there",
-        )
-    result = (
-        keyed.join(resolved.select(F.col("key").alias(key), "summary", "status", "embed_id"), key, "left")
-        .join(vectors.select(F.col("key").alias("embed_id"), "embedding"), "embed_id", "left")
-        .select(
-            *df.columns,
-            F.col("summary").alias(summary_column(column)),
-            F.coalesce("status", F.lit(notes.EMPTY)).alias(status_column(column)),
-            F.col("embedding").alias(embedding_column(column)),
-        )
-    )
-    return result, counts
+def _small(df: DataFrame, rows: int, bytes_per_row: int) -> DataFrame:
+    """The table, to be broadcast if it is small: a join then moves no row of the large one."""
+    return F.broadcast(df) if rows * bytes_per_row <= BROADCAST_BYTES else df
 
 
 def vector_dimension(df: DataFrame, column: str) -> int:
@@ -202,159 +186,278 @@ def vector_dimension(df: DataFrame, column: str) -> int:
     return int(first["n"]) if first else 0
 
 
-def price_texts(df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cache) -> dict[str, int]:
-    """What the text stage would cost: distinct notes the cache lacks, their characters and estimated tokens."""
-    total = {"notes": 0, "uncached": 0, "characters": 0, "estimated_tokens": 0}
-    for column in columns:
-        distinct = df.select(note_key(column).alias("key"), F.length(column).alias("chars")).where(
-            "key is not null"
-        )
-        notes_seen = distinct.count()
-        folder = cache.map_folder("note", notes.short(notes.cleaning_identity(text)))
-        missing = distinct.dropDuplicates(["key"])
-        if storage.exists(folder):
-            known = df.sparkSession.read.schema(ddl(NOTES)).parquet(folder).select("key")
-            missing = missing.join(known, "key", "left_anti")
-        uncached, chars = missing.agg(F.count("*"), F.coalesce(F.sum("chars"), F.lit(0))).first() or (0, 0)
-        for name, value in zip(total, (notes_seen, uncached, chars, chars // CHARS_PER_TOKEN), strict=True):
-            total[name] += int(value)
-    return total
+def is_blank(note: Column) -> Column:
+    """Whether a note says nothing; white space and words as `redaction.is_blank` has them."""
+    return F.lower(F.regexp_replace(note, r"^\s+|\s+$", "")).isin(*EMPTY_NOTES)
 
 
-def note_key(column: str) -> Column:
-    """The hash of a note, null where it is blank; computed without Python."""
-    note = F.col(column)
-    blank = F.lower(F.regexp_replace(note, r"^\s+|\s+$", "")).isin(*EMPTY_NOTES)
-    return F.when(~blank, F.sha2(note, 256))
+def _computed(kind: Kind, added: Sequence[Row], budget: remote.Budget | None) -> TextCounts:
+    """The counts of what was added to a map of the cache."""
+    answers = {"summary": "summaries_computed", "embedding": "embeddings_computed"}
+    counts = TextCounts()
+    for row in added:
+        if row.error is not None:
+            counts.add(TextCounts(errors={row.error: row.rows}))
+        elif kind in answers:
+            counts.add(TextCounts(chunked=row.chunked, **{answers[kind]: row.rows}))
+        if kind == "embedding":
+            counts.add(TextCounts(tokens=row.tokens, padded_tokens=row.padded_tokens))
+        if budget:
+            counts.add(TextCounts(calls=row.calls, billed_tokens=row.tokens))
+    return counts
 
 
-def _count(resolved: DataFrame, fill: Filler, counts: TextCounts) -> None:
-    def rows(condition: Column) -> Column:
-        return F.coalesce(F.sum(F.when(condition, F.col("rows"))), F.lit(0)).cast("long")
+def _shown(errors: Mapping[str, int]) -> str:
+    return ", ".join(f"{code} {n}" for code, n in sorted(errors.items())) or "no error code"
 
-    status = F.col("status")
-    found = resolved.agg(
-        rows(status != notes.EMPTY).alias("notes"),
-        F.count_distinct("text_id").alias("distinct"),
-        *[rows(status == s).alias(name) for s, name in STATUS_COUNTS.items()],
-        rows(F.col("redactions") > 0).alias("redacted"),
-    ).first()
-    for name, value in (found.asDict() if found else {}).items():
-        setattr(counts, name, int(value))
-    counts.summaries_computed, counts.embeddings_computed = (
-        fill.computed["summary"],
-        fill.computed["embedding"],
-    )
-    counts.tokens, counts.padded_tokens = fill.tokens, fill.padded_tokens
-    counts.computed = counts.summaries_computed
-    counts.cache_hits = max(0, counts.distinct - counts.summaries_computed)
 
+# -- one column -----------------------------------------------------------------------------------------
 
 STATUS_COUNTS = {
     "passthrough": "passthrough",
-    "ok": "summarized",
+    "summarized": "ok",
     "truncated": "truncated",
     "failed": "failed",
 }
 
 
-class Filler:
-    """Completes the cache's maps for one text column, and counts what had to be computed."""
+class Resolver:
+    """Finds what became of each distinct note of one text column, and computes what the cache lacks."""
 
-    def __init__(self, text: Text, cache: Cache, column: str) -> None:
-        self.text, self.cache, self.column = text, cache, column
-        self.computed = {"note": 0, "summary": 0, "embedding": 0}
-        self.tokens = self.padded_tokens = 0
+    def __init__(
+        self, df: DataFrame, column: str, text: Text, cache: Cache, work: str, budgets: Budgets
+    ) -> None:
+        self.df, self.column, self.text, self.cache, self.work = df, column, text, cache, work
+        self.budgets = budgets
+        self.spark, self.settings = df.sparkSession, text.of(column)
+        self.counts = TextCounts()
+        self.identities = {
+            "note": notes.cleaning_identity(self.settings),
+            "summary": notes.summary_identity(self.settings),
+            "embedding": notes.embedding_identity(self.settings),
+        }
+        self.maps: dict[Kind, CacheMap] = {kind: cache.map(kind, self.identities[kind]) for kind in COLUMNS}
 
-    def map(self, kind: str, items: DataFrame, compute: Compute, identity: str) -> DataFrame:
-        """Return one map of the cache after adding every `key` of `items` (key, item) that it lacked."""
-        spark, cache = items.sparkSession, self.cache
-        missing = items.where("key is not null and item is not null").join(
-            cache.stored(spark, kind, identity).select("key"), "key", "left_anti"
+    def complete(self) -> DataFrame:
+        """Return `resolved()`, materialised, after filling whatever could be filled."""
+        distinct = self._written(self.distinct(), "distinct")
+        resolved = self._written(self.resolved(distinct), "resolved")
+        found = self._count(resolved)
+        for kind in COLUMNS:
+            if found[f"lacks_{kind}"]:
+                self._fill(kind, self._items(kind, resolved))
+                resolved = self._written(self.resolved(distinct), f"resolved-{kind}")
+                found = self._count(resolved)
+        self._check(found)
+        return resolved
+
+    def distinct(self) -> DataFrame:
+        """Each distinct note that says something: key (its hash), item (itself), rows."""
+        grouped = self.df.groupBy(F.col(self.column).alias("item")).agg(F.count("*").alias("rows"))
+        return grouped.where(~is_blank(F.col("item"))).select(
+            F.sha2("item", 256).alias("key"), "item", "rows"
         )
-        size = missing.agg(F.count("*"), F.sum(F.length("item"))).first()
-        count, chars = (size[0], size[1] or 0) if size else (0, 0)
-        if count:
-            self._compute(missing, kind, identity, compute, chars // CHARS_PER_TOKEN)
-        return cache.read(spark, kind, identity)
 
-    def _compute(self, missing: DataFrame, kind: str, identity: str, compute: Compute, tokens: int) -> None:
-        text, started, done = self.text, time.monotonic(), 0
-        chunks = max(1, math.ceil(tokens / text.chunk_tokens))
-        tasks = self._tasks(missing.sparkSession, kind, tokens // chunks)
-        missing = missing.withColumn("chunk", F.pmod(F.xxhash64("key"), F.lit(chunks)))
-        if chunks > 1:
-            path = storage.join(self.cache.work, "staging", f"{self.column}-{kind}-missing")
-            missing.select("key", "item", "chunk").write.mode("overwrite").partitionBy("chunk").parquet(path)
-            missing = missing.sparkSession.read.schema("key string, item string, chunk bigint").parquet(path)
+    def resolved(self, distinct: DataFrame) -> DataFrame:
+        """Add what the cache knows: text_id, summary, status, embed_id, ...; and `lacks_<kind>` (boolean)."""
+        known = self.maps["note"].first(self.spark).withColumn("is_known", F.lit(True))
+        summaries = self.maps["summary"].first(self.spark).select(
+            F.col("key").alias("text_id"), F.col("folded_id").alias("summary_id"), "summary", "status"
+        )  # fmt: skip
+        vectors = self.maps["embedding"].stored(self.spark).select(F.col("key").alias("embed_id")).distinct()
+        embed_id = "summary_id" if self.settings.source == "summary" else "folded_id"
+        joined = distinct.join(known, "key", "left").join(summaries, "text_id", "left")
+        joined = joined.withColumn("embed_id", F.col(embed_id)).join(
+            vectors.withColumn("has_vector", F.lit(True)), "embed_id", "left"
+        )
+        lacks = {
+            "lacks_note": F.col("is_known").isNull(),
+            "lacks_summary": F.col("is_known").isNull()
+            | (F.col("text_id").isNotNull() & F.col("status").isNull()),
+            "lacks_embedding": F.col("has_vector").isNull()
+            & (F.col("is_known").isNull() | F.col("text_id").isNotNull()),
+        }
+        status = (
+            F.when(F.col("is_known") & F.col("text_id").isNull(), notes.EMPTY)
+            .when(F.col("status").isNull() | F.col("has_vector").isNull(), "failed")
+            .when(F.col("was_cut"), "truncated")
+            .otherwise(F.col("status"))
+        )
+        return joined.withColumns(lacks).withColumn("status", status).drop("is_known", "has_vector")
+
+    def vectors(self, resolved: DataFrame) -> DataFrame:
+        """The vectors of the resolved notes, materialised apart from the cache: vector id, embedding."""
+        needed = resolved.select(F.col("embed_id").alias("key")).where("key is not null").distinct()
+        found = self.maps["embedding"].first(self.spark).select("key", "embedding")
+        found = found.join(_small(needed, self.counts.distinct, 100), "key", "left_semi")
+        written = self._written(found, "vectors").select(
+            F.col("key").alias(_vector_id(self.column)),
+            F.col("embedding").alias(embedding_column(self.column)),
+        )
+        first = written.first()
+        return _small(written, self.counts.distinct, 100 + 4 * len(first[1]) if first else 0)
+
+    def embedded(self) -> DataFrame:
+        """The vectors (key, embedding) of `df`, texts as they are to be embedded (key, item)."""
+        stored = self.maps["embedding"]
+        lacking = self.df.join(stored.stored(self.spark).select("key"), "key", "left_anti")
+        self._fill("embedding", self._written(lacking, "embedding-items"))
+        return stored.first(self.spark).select("key", "embedding")
+
+    def _fill(self, kind: Kind, items: DataFrame) -> None:
+        """Compute in chunks what a map lacks (key, item), and commit each."""
+        size = items.agg(F.count("*"), F.sum(F.length("item"))).first()
+        total, tokens = (int(size[0]), (size[1] or 0) // CHARS_PER_TOKEN) if size else (0, 0)
+        if not total:
+            return
+        if kind == "embedding" and getattr(self.settings.embedder, "precision", "") == "int8":
+            self.counts.int8_cosine = self._probe(items)
+        self.cache.describe(kind, self.identities[kind])
+        budget = self._budget(kind)
+        at_once = budget.left().partitions if budget else slots(self.spark)
+        chunks = min(total, max(1, math.ceil(tokens / (self.text.chunk_tokens * at_once))))
+        stop, tried = "", 0
+        started, done, counts = time.monotonic(), 0, TextCounts()
         for chunk in range(chunks):
-            part = missing.where(F.col("chunk") == chunk).select("key", "item").repartition(tasks, "key")
-            rows = part.mapInArrow(_in_worker(compute, text), ddl(f for f in NOTES if f.name in OUTPUT[kind]))
-            tag = f"{self.column}-{kind}-{chunk:05d}"
-            self.cache.commit(rows, kind, identity, tag=tag)
-            done += self._count_committed(missing.sparkSession, kind, identity, tag)
+            part = items.where(F.pmod(F.xxhash64("key"), F.lit(chunks)) == chunk)
+            tasks = budget.left().partitions if budget else self._tasks(tokens // chunks)
+            compute = _in_worker(COMPUTE[kind], self.settings, budget)
+            rows = part.repartition(tasks).mapInArrow(compute, schema(kind))  # in even shares
+            name = f"{self.column}-{kind}-{chunk:05d}"
+            added = self.maps[kind].add(rows, staging=self.cache.staging(self.cache.run_id, name))
+            if budget:
+                budget.pay(calls=sum(row.calls for row in added), tokens=sum(row.tokens for row in added))
+            counts.add(_computed(kind, added, budget))
+            done += sum(row.rows for row in added if row.error is None)
+            tried += sum(row.rows for row in added if row.status != "pending")
+            stop = next((row.error for row in added if row.status == "pending"), "")
             seconds = time.monotonic() - started
-            left = seconds / (chunk + 1) * (chunks - chunk - 1)
+            unit, amount = ("tokens", counts.tokens) if kind == "embedding" else ("texts", done)
             log.info(
-                "step=text kind=%s column=%s chunk=%d/%d texts=%d tokens_per_s=%d seconds=%.1f left=%.0f",
-                kind, self.column, chunk + 1, chunks, done,
-                tokens * (chunk + 1) / chunks / max(seconds, 1e-9), seconds, left,
+                "step=text kind=%s column=%s chunk=%d/%d texts=%d/%d %s_per_s=%d seconds=%.1f left=%.0f",
+                kind, self.column, chunk + 1, chunks, done, total, unit, amount / seconds, seconds,
+                seconds / (chunk + 1) * (chunks - chunk - 1),
             )  # fmt: skip
-        self.computed[kind] += done
+            if stop:
+                break
+        if counts.errors:
+            log.warning("step=text kind=%s column=%s errors: %s", kind, self.column, _shown(counts.errors))
+        self.counts.add(counts)
+        if budget and stop:
+            self.counts.pending += total - tried
+            told = f"{done} of {total} {kind} texts of {self.column} were answered"
+            raise remote.problem(stop, budget.limits, done=told)
 
-    def _count_committed(self, spark: SparkSession, kind: str, identity: str, tag: str) -> int:
-        folder = self.cache.map_folder(kind, identity)
-        prefix = f"{self.cache.run_id}-{tag}-"
-        files = [storage.join(folder, n) for n in storage.names(folder) if n.startswith(prefix)]
-        total = (
-            spark.read.schema(ddl(NOTES))
-            .parquet(*files)
-            .agg(F.count("*"), F.sum("tokens"), F.sum("padded_tokens"))
-            .first()
-        )
-        count, tokens, padded = (v or 0 for v in total or (0, 0, 0))
-        self.tokens, self.padded_tokens = self.tokens + tokens, self.padded_tokens + padded
-        return int(count)
+    def _budget(self, kind: Kind) -> remote.Budget | None:
+        """The run's budget at the endpoint that computes this kind; None where none does."""
+        summarizer, embedder = self.settings.summarizer, self.settings.embedder
+        limits = {
+            ("summary", summarizer.name): summarizer.remote,
+            ("embedding", embedder.name): embedder.remote,
+        }.get((kind, "openai"))
+        if limits is None:
+            return None
+        remote.check(limits)
+        if self.spark.conf.get("spark.speculation", "false") == "true":
+            raise ConfigError(
+                "with speculation a remote call could be made and paid for twice",
+                where="spark.speculation",
+                fix="start the session with spark.speculation=false",
+            )
+        return self.budgets.setdefault((kind, limits), remote.Budget(limits))
 
-    def _tasks(self, spark: SparkSession, kind: str, tokens: int) -> int:
-        provider = self.text.summarizer if kind == "summary" else self.text.embedder
-        if kind != "note" and provider.name == "openai":
-            return provider.remote.partitions
-        return max(1, min(4 * slots(spark), tokens // TOKENS_PER_TASK))
+    def _items(self, kind: Kind, resolved: DataFrame) -> DataFrame:
+        """What a map lacks: key, and item, the text to compute it from; materialised."""
+        by_summary = kind == "embedding" and self.settings.source == "summary"
+        key = {"note": "key", "summary": "text_id", "embedding": "embed_id"}[kind]
+        item = "summary" if by_summary else "item"
+        lacking = resolved.where(F.col(f"lacks_{kind}") & F.col(key).isNotNull() & F.col(item).isNotNull())
+        items = lacking.groupBy(F.col(key).alias("key")).agg(F.min(item).alias("item"))
+        return self._written(items, f"{kind}-items")
+
+    def _probe(self, items: DataFrame) -> float:
+        """The cosine of int8 to float32 vectors on a probe of these texts, measured in a worker."""
+        probe = items.orderBy("key").limit(PROBE_TEXTS).coalesce(1)
+        measured = probe.mapInArrow(_in_worker(_cosine, self.settings), "cosine double").first()
+        cosine = float(measured[0]) if measured else 1.0
+        log.info("step=text column=%s int8_cosine=%.4f texts=%d", self.column, cosine, PROBE_TEXTS)
+        return cosine
+
+    def _tasks(self, tokens: int) -> int:
+        """How many partitions: by tokens, a few per slot."""
+        return max(1, min(TASKS_PER_SLOT * slots(self.spark), tokens // TOKENS_PER_TASK))
+
+    def _count(self, resolved: DataFrame) -> dict[str, Any]:
+        def rows(condition: Column) -> Column:
+            return F.sum(F.when(condition, F.col("rows")))
+
+        status, redacted = F.col("status"), F.col("redacted")
+        row = resolved.agg(
+            *[F.count_if(F.col(f"lacks_{kind}")).alias(f"lacks_{kind}") for kind in COLUMNS],
+            rows(status != notes.EMPTY).alias("notes"),
+            F.count_distinct("text_id").alias("distinct"),
+            *[rows(status == s).alias(name) for name, s in STATUS_COUNTS.items()],
+            rows(F.size(redacted) > 0).alias("redacted"),
+            *[F.sum(redacted[kind] * F.col("rows")).alias(kind) for kind in redaction.KINDS],
+        ).first()
+        found = {name: int(value or 0) for name, value in (row.asDict() if row else {}).items()}
+        by_kind = {kind: n for kind in redaction.KINDS if (n := found.pop(kind, 0))}
+        return {**found, "redactions": by_kind}
+
+    def _check(self, found: Mapping[str, Any]) -> None:
+        counts = self.counts
+        counts.add(TextCounts(**{n: v for n, v in found.items() if not n.startswith("lacks_")}))
+        counts.computed = max(counts.summaries_computed, counts.embeddings_computed)
+        counts.cache_hits = max(0, counts.distinct - counts.computed)
+        if counts.failed > self.text.max_error_share * max(counts.notes, 1):
+            raise ResourceError(
+                f"{counts.failed} of {counts.notes} notes could not be processed: {_shown(counts.errors)}",
+                where="text.max_error_share",
+                fix="what was computed is kept, so a rerun goes on from there",
+            )
+
+    def _written(self, df: DataFrame, name: str) -> DataFrame:
+        path = storage.join(self.work, name)
+        df.write.mode("overwrite").parquet(path)
+        return self.spark.read.schema(df.schema).parquet(path)
 
 
 MAX_DAMAGED_FILES = 20
 
 
-def _set_damaged_aside(problem: Exception, cache: Cache) -> bool:
-    """Move the cache file that a read failed on out of the way; False where that was not the failure."""
+def _mended(problem: Exception, cache: Cache) -> bool:
+    """Whether the stage may try again: a cache file was compacted away meanwhile, or was damaged.
+
+    A damaged one is moved out of the way.
+    """
     named = re.search(r"(kind=\w+/identity=\w+/[^/\s'\"]+\.parquet)", str(problem))
-    if not named or not storage.exists(storage.join(cache.folder, named[1])):
+    if not named:
         return False
-    aside = storage.join(cache.folder, "_damaged", named[1].replace("/", "_"))
-    storage.move(storage.join(cache.folder, named[1]), aside)
+    if not storage.exists(storage.join(cache.folder, named[1])):
+        log.info("step=text cache_file=%s gone=true action=look_again", named[1])
+        return True
+    cache.set_aside(named[1])
     log.warning("step=text damaged_cache_file=%s action=recompute", named[1])
     return True
 
 
 # -- in the worker --------------------------------------------------------------------------------------
 
-OUTPUT = {
-    "note": ("key", "text_id", "folded_id", "was_cut", "redactions"),
-    "summary": ("key", "folded_id", "summary", "status"),
-    "embedding": ("key", "embedding", "tokens", "padded_tokens", "chunks"),
-}
-
 
 def _in_worker(
-    compute: Compute, text: Text
+    compute: Compute, settings: NoteSettings, budget: remote.Budget | None = None
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Apply `compute` to each batch of (key, item); an error says what kind it was, never what text."""
+    """Apply `compute` to each batch of (key, item); an error says what kind it was, never what text.
+
+    Of a remote endpoint's budget a task gets its share of what is left when it starts.
+    """
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        remote.begin_task()
+        mine = _within(settings, budget.limits, budget.left()) if budget else settings
         for batch in batches:
             try:
-                yield compute(batch.column("key").to_pylist(), batch.column("item").to_pylist(), text)
+                yield compute(batch.column("key").to_pylist(), batch.column("item").to_pylist(), mine)
             except ChurnError:
                 raise
             except Exception as problem:
@@ -366,8 +469,21 @@ def _in_worker(
     return run
 
 
-def _clean_batch(keys: list[str], items: list[str], text: Text) -> pa.RecordBatch:
-    cleaned = [notes.clean(item, text) for item in items]
+def _within(settings: NoteSettings, limits: Remote, left: Remote) -> NoteSettings:
+    """The settings with what is left of these limits in their place."""
+    changes: dict[str, Any] = {}
+    if settings.summarizer.remote == limits:
+        changes["summarizer"] = settings.summarizer.model_copy(update={"remote": left})
+    if settings.embedder.remote == limits:
+        changes["embedder"] = settings.embedder.model_copy(update={"remote": left})
+    return settings.model_copy(update=changes)
+
+
+REDACTED = pa.map_(pa.string(), pa.int32())
+
+
+def _clean(keys: list[str], items: list[str], settings: NoteSettings) -> pa.RecordBatch:
+    cleaned = [notes.clean(item, settings) for item in items]
     return pa.RecordBatch.from_pydict(
         {
             "key": keys,
@@ -375,42 +491,69 @@ def _clean_batch(keys: list[str], items: list[str], text: Text) -> pa.RecordBatc
                 [None if c.text is None else notes.text_hash(c.text) for c in cleaned], pa.string()
             ),
             "folded_id": pa.array(
-                [None if c.text is None else notes.folded_hash(c.text, text) for c in cleaned], pa.string()
+                [None if c.text is None else notes.folded_hash(c.text, settings) for c in cleaned],
+                pa.string(),
             ),
             "was_cut": [c.was_cut for c in cleaned],
-            "redactions": pa.array([c.redactions for c in cleaned], pa.int32()),
+            "redacted": pa.array([list(c.redacted.items()) for c in cleaned], REDACTED),
         }
     )
 
 
-def _summarize_batch(keys: list[str], items: list[str], text: Text) -> pa.RecordBatch:
-    texts = [notes.clean(item, text).text or "" for item in items]
-    summaries = notes.summarize(texts, text)
-    rows = [(k, s) for k, s in zip(keys, summaries, strict=True) if s.status not in ("failed", "pending")]
+def _summarize(keys: list[str], items: list[str], settings: NoteSettings) -> pa.RecordBatch:
+    texts = [notes.clean(item, settings).text or "" for item in items]
+    summaries = notes.summarize(texts, settings)
+    answers = [None if s.status in ("failed", "pending") else s for s in summaries]
+    errors = [None if a else s.error for a, s in zip(answers, summaries, strict=True)]
     return pa.RecordBatch.from_pydict(
         {
-            "key": pa.array([k for k, _ in rows], pa.string()),
-            "folded_id": pa.array([notes.folded_hash(s.text, text) for _, s in rows], pa.string()),
-            "summary": pa.array([s.text for _, s in rows], pa.string()),
-            "status": pa.array([s.status for _, s in rows], pa.string()),
+            "key": pa.array(keys, pa.string()),
+            "folded_id": pa.array([a and notes.folded_hash(a.text, settings) for a in answers], pa.string()),
+            "summary": pa.array([a and a.text for a in answers], pa.string()),
+            "status": pa.array([s.status for s in summaries], pa.string()),
+            "error": pa.array(errors, pa.string()),
+            "calls": pa.array([s.calls for s in summaries], pa.int32()),
+            "tokens": pa.array([s.tokens for s in summaries], pa.int32()),
         }
     )
 
 
-def _embed_notes(keys: list[str], items: list[str], text: Text) -> pa.RecordBatch:
-    return _embed_summaries(keys, [notes.clean(item, text).text or "" for item in items], text)
+def _texts(items: list[str], settings: NoteSettings) -> list[str]:
+    """What is embedded: summaries as they are, notes cleaned."""
+    if settings.source == "summary":
+        return items
+    return [notes.clean(item, settings).text or "" for item in items]
 
 
-def _embed_summaries(keys: list[str], items: list[str], text: Text) -> pa.RecordBatch:
-    embedded = notes.embed(items, text)
-    batch = pa.RecordBatch.from_pydict(
+def _embed(keys: list[str], items: list[str], settings: NoteSettings) -> pa.RecordBatch:
+    embedded = notes.embed(_texts(items, settings), settings)
+    results = embedded.results or [remote.Result(None, "ok")] * len(keys)
+    vectors = list_array(embedded.vectors)
+    if embedded.results:
+        vectors = pc.if_else([r.status == "ok" for r in results], vectors, pa.scalar(None, vectors.type))
+    return pa.RecordBatch.from_pydict(
         {
             "key": keys,
-            "embedding": list_array(embedded.vectors),
+            "status": pa.array([r.status for r in results], pa.string()),
+            "error": pa.array([r.error or None for r in results], pa.string()),
+            "embedding": vectors,
+            "calls": pa.array([r.calls for r in results], pa.int32()),
             "tokens": pa.array(embedded.tokens, pa.int32()),
             "padded_tokens": pa.array(embedded.padded_tokens, pa.int32()),
             "chunks": pa.array(embedded.n_chunks, pa.int32()),
         }
     )
-    answered = pa.array(~np.isnan(embedded.vectors[:, 0]))
-    return batch.filter(answered)  # what failed is asked for again next time
+
+
+def _cosine(keys: list[str], items: list[str], settings: NoteSettings) -> pa.RecordBatch:
+    exact = settings.model_copy(
+        update={"embedder": settings.embedder.model_copy(update={"precision": "float32"})}
+    )
+    texts = [notes.fold(t, settings) for t in _texts(items, settings)]
+    cosine = embedders.check_cosine(
+        texts, notes.load_embedder(settings), reference=notes.load_embedder(exact)
+    )
+    return pa.RecordBatch.from_pydict({"cosine": [cosine]})
+
+
+COMPUTE: dict[Kind, Compute] = {"note": _clean, "summary": _summarize, "embedding": _embed}

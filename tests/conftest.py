@@ -4,6 +4,7 @@ subprocesses `slow`: `-m "not spark and not slow"` is the inner loop, a few seco
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     from churn_spark.session import get_session
 
+    os.environ["FAKE_KEY"] = "sk-secret-0123456789"  # Python workers see the environment of this moment
     folder: Path = tmp_path_factory.mktemp("spark")
     session = get_session(
         "churn_spark tests",

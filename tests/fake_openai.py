@@ -126,6 +126,20 @@ def good(content: str | None = None, *, seconds: float = 0.0, tokens: int = 10) 
     return reply
 
 
+def vectors(handler: Handler, body: dict[str, Any]) -> None:
+    """Embeddings (a text's length, 1), last text first; a request with 'bad' in it is refused."""
+    if "bad" in body["input"]:
+        return status(400)(handler, body)
+    rows = [{"index": i, "embedding": [len(text), 1]} for i, text in enumerate(body["input"])]
+    answer = {"data": rows[::-1], "usage": {"total_tokens": 10 * len(rows)}}
+    return handler.send(200, json.dumps(answer).encode())
+
+
+def both(handler: Handler, body: dict[str, Any]) -> None:
+    """Answer well whatever the question: a completion or embeddings."""
+    (vectors if "input" in body else good())(handler, body)
+
+
 def status(code: int, *, error: str = "", **headers: str) -> Reply:
     """An error as the API words it: it quotes the request."""
 

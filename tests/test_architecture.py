@@ -10,10 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "churn_spark"
 ADAPTERS = {
-    "session", "storage", "tables", "files", "textfiles", "sources", "validation", "text", "splits", "training",
-    "evaluation", "scoring", "promotion", "challenge", "publishing", "run", "failures", "packages", "job_prepare",
-    "job_train", "job_score", "explain", "cli", "guard", "backtest", "doctor", "sample", "requoting",
-    "reuse",
+    "session", "storage", "tables", "files", "textfiles", "sources", "validation", "text", "text_cache",
+    "splits", "training", "evaluation", "scoring", "promotion", "challenge", "publishing", "run", "failures",
+    "packages", "job_prepare", "job_train", "job_score", "explain", "cli", "guard", "backtest", "doctor", "sample",
+    "pricing", "requoting", "reuse",
 }  # fmt: skip
 MODULES = {p.stem for p in PACKAGE.glob("*.py")} - {"__init__"}
 KERNEL = MODULES - ADAPTERS

@@ -190,3 +190,25 @@ def test_leakage_can_be_given_in_a_word() -> None:
 
 def test_json_schema_file_is_current() -> None:
     assert json.loads((ROOT / "conf" / "schema.json").read_text()) == json_schema()
+
+
+def test_a_text_column_inherits_what_it_does_not_say() -> None:
+    config = load_config(settings=["text.max_chars=500", "text.columns.ticket_notes.embedder.name=static"])
+    own = config.text.of("ticket_notes")
+    assert (own.embedder.name, own.embedder.batch_size, own.max_chars) == ("static", 64, 500)
+    assert config.text.of("another").embedder == config.text.embedder
+    assert type(config.text).model_validate(config.text.model_dump()) == config.text
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("text.columns.ticket_notes.embedder.nam=x", "did you mean text.columns.ticket_notes.embedder.name"),
+        ("text.columns.ticket_notes.cache=x", "unknown setting"),
+        ("text.columns.plan_type.source=note", "plan_type"),
+    ],
+)
+def test_settings_of_a_text_column_are_checked(setting: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(settings=[setting])
+    assert words in str(caught.value)

@@ -367,19 +367,10 @@ def test_built_once_says_where_it_cannot_write(tmp_path: Path, monkeypatch: pyte
 # -- openai ---------------------------------------------------------------------------------------------
 
 
-def vectors(handler: fake.Handler, body: dict[str, Any]) -> None:
-    """Answer like the embeddings API, last text first: (its length, 1); refuse requests with 'bad' in them."""
-    if "bad" in body["input"]:
-        return fake.status(400)(handler, body)
-    rows = [{"index": i, "embedding": [len(text), 1]} for i, text in enumerate(body["input"])]
-    answer = {"data": rows[::-1], "usage": {"total_tokens": 10 * len(rows)}}
-    return handler.send(200, json.dumps(answer).encode())
-
-
 @pytest.fixture
 def server() -> Iterator[fake.FakeOpenAI]:
     with fake.serving() as server:
-        server.default = vectors
+        server.default = fake.vectors
         yield server
 
 

@@ -281,16 +281,18 @@ def _is_found(kind: str, line: str, secret: str) -> bool:
     return kind in counts and not left
 
 
-def test_redact_recall_on_the_labelled_list() -> None:
-    missed = [(kind, line) for kind, line, secret in SECRETS if not _is_found(kind, line, secret)]
-    assert len(SECRETS) >= 80
-    assert 1 - len(missed) / len(SECRETS) >= 0.97, missed
+@pytest.mark.parametrize(("kind", "at_least"), [(kind, 0.9 if kind == "CARD" else 1.0) for kind in PERSONAL])
+def test_redact_recall_on_the_labelled_list(kind: str, at_least: float) -> None:
+    labelled = [(line, secret) for k, line, secret in SECRETS if k == kind]
+    missed = [line for line, secret in labelled if not _is_found(kind, line, secret)]
+    assert len(labelled) >= 6
+    assert 1 - len(missed) / len(labelled) >= at_least, missed
 
 
 def test_redact_false_positives_on_look_alikes() -> None:
     wrong = [(line.strip(), redact(line)[0]) for line in HARMLESS if redact(line)[1]]
-    assert len(HARMLESS) >= 80
-    assert len(wrong) / len(HARMLESS) <= 0.02, wrong
+    assert len(HARMLESS) >= 100
+    assert not wrong
 
 
 def test_redact_counts_per_kind_and_keeps_the_rest() -> None:

@@ -11,6 +11,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import fake_openai as fake
+import openai.resources.chat  # noqa: F401 - the client imports it with its first call, within that call's time-out
 import pytest
 
 from churn_spark import remote
@@ -32,7 +33,7 @@ def _fresh_and_quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureF
     monkeypatch.setenv("FAKE_KEY", KEY)
     monkeypatch.setattr(remote, "FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(remote, "MAX_WAIT_SECONDS", 0.3)
-    remote._meter.cache_clear()
+    remote.begin_task()
     caplog.set_level(logging.DEBUG)
 
 
@@ -134,10 +135,10 @@ def test_call_all_gives_up_a_row_after_its_attempts(
 ) -> None:
     server.default = reply
     started = time.monotonic()
-    results = call(server, ITEMS[:2], max_attempts=2, timeout_seconds=0.2)
+    results = call(server, ITEMS[:2], max_attempts=2)
     assert results == [remote.Result(None, "failed", error, 2, 0)] * 2
     assert len(server.requests) == 4
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 3
 
 
 def test_call_all_loses_no_row_and_repeats_no_answered_text(server: fake.FakeOpenAI) -> None:
@@ -173,14 +174,16 @@ def test_call_all_counts_the_tokens_of_a_bad_answer(server: fake.FakeOpenAI) -> 
     ]
 
 
-def test_call_all_reports_a_mistake_in_ask_by_its_kind(server: fake.FakeOpenAI) -> None:
+def test_call_all_stops_at_a_mistake_in_ask_and_tells_its_kind(server: fake.FakeOpenAI) -> None:
     async def wrong(client: Any, item: str) -> remote.Answer:
-        raise KeyError(item)
+        if item == ITEMS[1]:
+            raise KeyError(item)
+        return await ask(client, item)
 
-    with pytest.raises(ResourceError, match="KeyError") as caught:
-        remote.call_all(ITEMS, wrong, limits=limits(server))
-    assert "private" not in str(caught.value)
-    assert caught.value.__suppress_context__
+    results = remote.call_all(ITEMS, wrong, limits=limits(server, concurrency=1))
+    assert results[:2] == [good_result(ITEMS[0]), remote.Result(None, "pending", "KeyError", 1)]
+    assert results[2:] == [remote.Result(None, "pending", "KeyError")] * 6
+    assert remote.problem("KeyError", limits(server)).what == "a remote call failed unexpectedly (KeyError)"
 
 
 # -- waiting --------------------------------------------------------------------------------------------
@@ -232,7 +235,7 @@ def test_call_all_stops_at_max_calls_and_a_later_run_goes_on(server: fake.FakeOp
         == [remote.Result(None, "pending", "max_calls")] * 3
     )
     assert len(server.requests) == 5
-    remote._meter.cache_clear()  # another run
+    remote.begin_task()  # another run
     assert call(server, ITEMS[5:], max_calls=5) == [good_result(item) for item in ITEMS[5:]]
     assert sorted(asked(server)) == sorted(ITEMS)
 
@@ -269,11 +272,12 @@ STOPPING = {
 @pytest.mark.parametrize("code", STOPPING)
 def test_call_all_stops_for_good_reasons(server: fake.FakeOpenAI, code: str) -> None:
     server.default = STOPPING[code]
-    with pytest.raises(ResourceError, match=remote.STOPS[code]):
-        call(server, concurrency=1)
-    with pytest.raises(ResourceError):
-        call(server, concurrency=1)
+    stopped = remote.Result(None, "pending", code)
+    assert call(server, concurrency=1) == [stopped._replace(calls=1), *[stopped] * 7]
+    assert call(server, concurrency=1) == [stopped] * 8
     assert len(server.requests) == 1
+    problem = remote.problem(code, limits(server), done="0 of 8 were answered")
+    assert (problem.exit_code, problem.what) == (23, f"{remote.STOPS[code]}; 0 of 8 were answered")
 
 
 def test_call_all_keeps_what_was_answered_before_the_stop(server: fake.FakeOpenAI) -> None:
@@ -282,8 +286,7 @@ def test_call_all_keeps_what_was_answered_before_the_stop(server: fake.FakeOpenA
     results = call(server, concurrency=1)
     assert [r.status for r in results] == ["ok"] * 2 + ["pending"] * 6
     assert {r.error for r in results[2:]} == {"authentication"}
-    with pytest.raises(ResourceError):
-        call(server, ITEMS[2:], concurrency=1)
+    assert {r.calls for r in call(server, ITEMS[2:], concurrency=1)} == {0}
     assert len(server.requests) == 3
 
 
@@ -292,8 +295,9 @@ def test_call_all_stops_when_nothing_gets_through(
 ) -> None:
     monkeypatch.setattr(remote, "MAX_FAILURES_IN_A_ROW", 3)
     server.default = fake.status(500)
-    with pytest.raises(ResourceError, match="in a row"):
-        call(server, max_attempts=2, concurrency=1)
+    results = call(server, max_attempts=2, concurrency=1)
+    assert [r.status for r in results] == ["failed"] * 3 + ["pending"] * 5
+    assert results[-1].error == "unavailable"
     assert len(server.requests) == 6
 
 
@@ -302,10 +306,38 @@ def test_call_all_tries_again_once_the_breaker_has_cooled(
 ) -> None:
     monkeypatch.setattr(remote, "BREAK_SECONDS", 0.1)
     server.script = [fake.status(401)]
-    with pytest.raises(ResourceError):
-        call(server, ITEMS[:1])
+    assert call(server, ITEMS[:1])[0].status == "pending"
     time.sleep(0.15)
     assert call(server, ITEMS[:1]) == [good_result(ITEMS[0])]
+
+
+# -- a run's budget -------------------------------------------------------------------------------------
+
+
+def test_budget_hands_out_what_is_left(server: fake.FakeOpenAI) -> None:
+    budget = remote.Budget(limits(server, max_calls=5, max_tokens=100, partitions=3))
+    assert budget.left() == budget.limits
+    budget.pay(calls=3, tokens=30)
+    left = budget.left()
+    assert (left.max_calls, left.max_tokens, left.max_seconds, left.partitions) == (2, 70, None, 2)
+    budget.pay(calls=4, tokens=90)
+    left = budget.left()
+    assert (left.max_calls, left.max_tokens, left.partitions) == (0, 0, 1)
+    assert call(server, max_calls=1)[1].error == "max_calls"
+    assert remote.call_all(ITEMS, ask, limits=left) == [remote.Result(None, "pending", "max_calls")] * 8
+
+
+def test_budget_of_time_runs_from_its_first_use(server: fake.FakeOpenAI) -> None:
+    budget = remote.Budget(limits(server, max_seconds=0.2))
+    assert remote.call_all(ITEMS[:1], ask, limits=budget.left()) == [good_result(ITEMS[0])]
+    time.sleep(0.2)
+    assert remote.call_all(ITEMS[:1], ask, limits=budget.left())[0].error == "max_seconds"
+
+
+def test_begin_task_forgets_what_an_earlier_task_spent(server: fake.FakeOpenAI) -> None:
+    assert [r.status for r in call(server, ITEMS[:2], max_calls=1)] == ["ok", "pending"]
+    remote.begin_task()
+    assert [r.status for r in call(server, ITEMS[:2], max_calls=1)] == ["ok", "pending"]
 
 
 # -- secrets --------------------------------------------------------------------------------------------
@@ -315,20 +347,23 @@ def test_call_all_tells_neither_key_nor_note(
     server: fake.FakeOpenAI, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.script = [*PASSING.values(), fake.status(400), fake.status(422)]
-    call(server, max_attempts=4)
+    results = call(server, max_attempts=4)
     server.default = fake.status(401)
-    with pytest.raises(ResourceError) as caught:
-        call(server)
-    told = caplog.text + str(caught.value) + repr(caught.value)
+    results += call(server)
+    told = caplog.text + repr([r._replace(value=None) for r in results])
     assert "stopped=authentication" in told
     assert KEY not in told
     assert "private note" not in told
 
 
-def test_call_all_needs_a_key_for_the_public_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_wants_a_key_for_the_public_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FAKE_KEY")
+    public = Remote(api_key_env="FAKE_KEY")
     with pytest.raises(ConfigError, match="FAKE_KEY"):
-        remote.call_all(ITEMS, ask, limits=Remote(api_key_env="FAKE_KEY"))
+        remote.check(public)
+    assert remote.call_all(ITEMS[:1], ask, limits=public) == [remote.Result(None, "pending", "no_key")]
+    monkeypatch.setenv("FAKE_KEY", KEY)
+    remote.check(public)
 
 
 def test_call_all_needs_no_key_for_a_local_endpoint(
@@ -338,10 +373,12 @@ def test_call_all_needs_no_key_for_a_local_endpoint(
     assert call(server, ITEMS[:1]) == [good_result(ITEMS[0])]
 
 
-def test_call_all_names_the_extra_where_openai_is_missing(
+def test_check_names_the_extra_where_openai_is_missing(
     server: fake.FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    remote.check(limits(server))
     monkeypatch.setitem(__import__("sys").modules, "openai", None)
     with pytest.raises(ResourceError) as caught:
-        call(server, ITEMS[:1])
+        remote.check(limits(server))
     assert "churn-spark[openai]" in caught.value.fix
+    assert {r.error for r in call(server)} == {"no_package"}
