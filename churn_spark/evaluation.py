@@ -1,4 +1,4 @@
-"""How good a fitted booster is: calibrate, choose the threshold, measure, and say what mattered."""
+"""How good a fitted booster is: calibrate, choose the threshold, and measure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from churn_spark.splits import SPLITS
 from churn_spark.text import status_column
 
 MAX_ROWS = 2_000_000
-MAX_CONTRIBUTION_ROWS = 5_000
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,6 @@ class Evaluation:
     model: ChurnModel
     metrics: pd.DataFrame
     curves: pd.DataFrame
-    importance: pd.DataFrame
     rows: dict[str, int]
 
     def value(self, metric: str, *, split: str = "test") -> float:
@@ -106,7 +104,6 @@ def evaluate(
         model=model,
         metrics=pd.concat(tables, ignore_index=True),
         curves=pd.concat(points, ignore_index=True),
-        importance=pd.DataFrame(),
         rows={name: int((split == name).sum()) for name in SPLITS},
     )
 
@@ -123,26 +120,3 @@ def slice_columns(scored: pd.DataFrame, model: ChurnModel) -> pd.DataFrame:
 def _customer_value(model: ChurnModel, scored: pd.DataFrame) -> np.ndarray[Any, Any] | None:
     column = model.manifest["customer_value_column"]
     return None if column is None else scored[column].to_numpy(dtype=float, na_value=np.nan)
-
-
-def importance(df: DataFrame, model: ChurnModel) -> pd.DataFrame:
-    """What mattered by source column: share of gain, and mean absolute contribution in log-odds.
-
-    `df` has `features` and `split`; contributions are measured on at most 5,000 test rows, chosen by hash.
-    """
-    gains = dict.fromkeys(model.spec.sources, 0.0)
-    by_name = model.booster.get_score(importance_type="total_gain")
-    for name, source in zip(model.spec.names, model.spec.sources, strict=True):
-        gains[source] += float(np.sum(by_name.get(name, 0.0)))
-    total = sum(gains.values()) or 1.0
-    rows = df.where("split = 'test'").orderBy(F.xxhash64("features")).limit(MAX_CONTRIBUTION_ROWS)
-    matrix = rows.select("features").toPandas()["features"]
-    stacked = (
-        np.stack(matrix.to_list()).astype(np.float32)
-        if len(matrix)
-        else np.empty((0, len(model.spec.names)), np.float32)
-    )
-    groups, effects = model.effects(stacked)
-    mean = np.abs(effects[:, :-1]).mean(axis=0) if len(stacked) else np.full(len(groups), np.nan)
-    table = pd.DataFrame({"source": groups, "gain": [gains[g] / total for g in groups], "contribution": mean})
-    return table.sort_values("contribution", ascending=False, ignore_index=True)

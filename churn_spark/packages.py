@@ -13,6 +13,7 @@ import numpy as np
 from churn_spark import evaluation, figures, notes, promotion, report, storage
 from churn_spark.config import Config
 from churn_spark.errors import ChurnError, InputError, ResourceError
+from churn_spark.facts import Insights
 from churn_spark.job_prepare import Prepared
 from churn_spark.model import ChurnModel
 from churn_spark.run import Run
@@ -23,7 +24,7 @@ def publish_model(
     run: Run,
     result: evaluation.Evaluation,
     prepared: Prepared,
-    findings: list[report.Finding],
+    insights: Insights,
     workers: int,
     verdict: promotion.Verdict,
 ) -> str:
@@ -34,7 +35,7 @@ def publish_model(
         with tempfile.TemporaryDirectory() as scratch:
             place = Path(scratch) / model.model_id
             place.mkdir()
-            _write_package(place, run, result, prepared, findings, workers, verdict)
+            _write_package(place, run, result, prepared, insights, workers, verdict)
             arriving = storage.join(config.models_path, f".{model.model_id}-{run.run_id}")
             storage.put(str(place), arriving)
             storage.remove(folder)
@@ -75,7 +76,7 @@ def _write_package(
     run: Run,
     result: evaluation.Evaluation,
     prepared: Prepared,
-    findings: list[report.Finding],
+    insights: Insights,
     workers: int,
     verdict: promotion.Verdict,
 ) -> None:
@@ -91,7 +92,6 @@ def _write_package(
         split_rows=result.rows,
         rejects_by_rule=prepared.rows.by_rule,
         text=asdict(prepared.text),
-        importance=result.importance,
         backtest=result.backtest,
         policy=model.policy,
         calibrator=model.calibrator.kind,
@@ -100,10 +100,10 @@ def _write_package(
         parameters=config.training.model_dump(mode="json"),
         versions=run.record["versions"],
         seconds=dict(run.record["seconds"]),
-        findings=tuple(findings),
         text_columns=tuple(c.name for c in config.contract.texts),
         promoted=verdict.promoted,
         reason=verdict.why,
+        **vars(insights),
     )
     figures.write_figures(place / "figures", result.metrics, result.curves, facts)
     report.write_report(place, result.metrics, result.curves, facts)

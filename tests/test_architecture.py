@@ -12,7 +12,7 @@ PACKAGE = ROOT / "churn_spark"
 ADAPTERS = {
     "session", "storage", "tables", "files", "textfiles", "sources", "validation", "text", "splits", "training",
     "evaluation", "scoring", "promotion", "publishing", "run", "failures", "packages", "job_prepare", "job_train",
-    "job_score", "explain", "cli", "guard", "backtest", "doctor", "sample",
+    "job_score", "inspection", "explain", "cli", "guard", "backtest", "doctor", "sample",
 }  # fmt: skip
 MODULES = {p.stem for p in PACKAGE.glob("*.py")} - {"__init__"}
 KERNEL = MODULES - ADAPTERS
