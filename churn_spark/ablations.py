@@ -119,9 +119,7 @@ def _narrowed(text: Matrix, train: npt.NDArray[np.bool_]) -> Matrix:
     return narrow
 
 
-def _tree_margins(
-    spec: FeatureSpec, rows: Rows, inputs: Matrix, tabular: int, training: Training
-) -> Floats:
+def _tree_margins(spec: FeatureSpec, rows: Rows, inputs: Matrix, tabular: int, training: Training) -> Floats:
     """The log-odds of all rows by the configured trees, fitted as the model is, on these inputs.
 
     The first `tabular` inputs are those of the table, in the order of `spec`; the others come from text.

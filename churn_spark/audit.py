@@ -77,9 +77,9 @@ def single_column_aucs(
 ) -> dict[str, float]:
     """The ROC-AUC each column reaches alone, in [0.5, 1].
 
-    Numbers are used as they are, in the better direction, by whether they are missing, and in twenty bins;
-    bins and categories by their churn rate in the other folds, so that a column of unique values does not
-    look like the label.
+    Numbers are used as they are, in the better direction, by whether they are missing, and in bins; bins and
+    categories by their churn rate in the other folds, so that a column of unique values does not look like the
+    label.
     """
     y = np.asarray(label, dtype=float)
     if len(set(y)) < 2:
@@ -98,8 +98,9 @@ def _numeric_auc(column: pd.Series, y: npt.NDArray[np.float64]) -> float:
     missing = np.isnan(values)
     filled = np.where(missing, np.nanmedian(values) if not missing.all() else 0.0, values)
     scores = [roc_auc_score(y, filled), roc_auc_score(y, missing)]
-    bins = pd.Series(pd.qcut(values, BINS, labels=False, duplicates="drop")).astype("string")
-    return float(max(_category_auc(bins, y), *(max(s, 1 - s) for s in scores)))
+    few = column.nunique() <= BINS
+    bins = values if few else pd.qcut(values, BINS, labels=False, duplicates="drop")
+    return float(max(_category_auc(pd.Series(bins), y), *(max(s, 1 - s) for s in scores)))
 
 
 def _category_auc(column: pd.Series, y: npt.NDArray[np.float64]) -> float:

@@ -158,7 +158,7 @@ def profit_share(metrics: pd.DataFrame, curves: pd.DataFrame) -> float:
 
 def percent(share: float, *, digits: int = 0) -> str:
     """A share as a percentage; a dash where it is not known."""
-    return f"{100 * share:.{digits}f}%" if math.isfinite(share) else "–"
+    return f"{100 * share + 0.0:.{digits}f}%" if math.isfinite(share) else "–"
 
 
 def in_points(share: float) -> str:

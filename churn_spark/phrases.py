@@ -30,7 +30,7 @@ def count_phrases(notes: Sequence[str], label: npt.ArrayLike) -> pd.DataFrame:
     in fewer than ten notes, or that begin or end with a filler such as "the", are left out.
     """
     churned = np.asarray(label, bool)
-    segments = [[s.split() for s in _BREAK.split(note.lower()) if s.strip()] for note in notes]
+    segments = [[s.lower().split() for s in _BREAK.split(note) if s.strip()] for note in notes]
     frequent: set[str] = set()
     tables = []
     for words in range(1, WORDS + 1):
