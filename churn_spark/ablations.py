@@ -98,12 +98,11 @@ def _variants(spec: FeatureSpec, rows: Rows, matrix: Matrix, training: Training)
         design = _design(spec, table, train)
         logistic = LogisticRegression(max_iter=500).fit(design[train], rows.label[train])
         variants["logistic regression"] = _calibrated(logistic.decision_function(design), rows)
-    chosen = {TABLE: (table,), TEXT: (text,)} if table.shape[1] and text.shape[1] else {}
+    chosen = {TABLE: table, TEXT: text} if table.shape[1] and text.shape[1] else {}
     if not rows.whole:
-        chosen[BOTH] = (table, text)
-    for name, parts in chosen.items():
-        tabular = len(spec.numeric) + len(spec.categorical) if name != TEXT else 0
-        inputs = np.hstack(parts)
+        chosen[BOTH] = np.hstack([table, text])
+    for name, inputs in chosen.items():
+        tabular = 0 if name == TEXT else table.shape[1]
         variants[name] = _calibrated(_tree_margins(spec, rows, inputs, tabular, training), rows)
     return variants
 

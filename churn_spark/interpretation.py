@@ -39,7 +39,7 @@ def interpret(model: ChurnModel, rows: Rows) -> dict[str, pd.DataFrame]:
         "importance": importance,
         "dependence": _concat([_dependence(model, test, column, effects[column]) for column in columns]),
         "examples": _concat([_examples(test.summaries[t], effects[t]) for t in sorted(texts)]),
-        "reasons_sample": _reasons(scored),
+        "reasons_sample": _reasons(pd.DataFrame(scored)),
     }
 
 

@@ -78,7 +78,8 @@ def separating_phrases(counts: pd.DataFrame, label: npt.ArrayLike) -> pd.DataFra
     table = counts.assign(effect=effect, score=telling)[np.abs(score) >= SURE]
     table = table.sort_values(["score", "phrase"], ascending=[False, True])
     strongest = [*_apart(table[table["score"] > 0]), *_apart(table[table["score"] < 0].iloc[::-1])]
-    return table.loc[strongest, ["phrase", "effect", "n_churned", "n_stayed"]].reset_index(drop=True)
+    chosen: pd.DataFrame = table.loc[strongest, ["phrase", "effect", "n_churned", "n_stayed"]]
+    return chosen.reset_index(drop=True)
 
 
 def _apart(table: pd.DataFrame) -> list[int]:
