@@ -22,11 +22,12 @@ from churn_spark.facts import Insights, Measure, find
 from churn_spark.features import FeatureSpec, assemble
 from churn_spark.model import ChurnModel
 from churn_spark.rows import Rows
+from churn_spark.search import SPACE
 
 Floats = npt.NDArray[np.float64]
 TABLE, TEXT, BOTH = "table only", "text only", "table and text"
 TEXT_INPUTS = 32
-NOT_TREES = {"n_estimators", "early_stopping_rounds", "num_workers", "monotone", "seed", "save_format"}
+TREES = (*SPACE, "reg_alpha", "max_bin", "scale_pos_weight")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,11 +126,16 @@ def _tree_margins(spec: FeatureSpec, rows: Rows, inputs: Matrix, tabular: int, t
     """
     split = rows.frame["split"].to_numpy()
     types = spec.types[:tabular] + ["q"] * (inputs.shape[1] - tabular)
-    settings = {k: v for k, v in training.model_dump().items() if k not in NOT_TREES}
+    settings = {name: getattr(training, name) for name in TREES}
     if any(training.monotone.values()):
         signs = [training.monotone.get(s, 0) for s in spec.sources[:tabular]]
         settings["monotone_constraints"] = tuple(signs + [0] * (inputs.shape[1] - tabular))
-    settings |= {"objective": "binary:logistic", "seed": training.seed, "nthread": 1, "verbosity": 0}
+    settings |= {
+        "objective": "binary:logistic",
+        "eval_metric": "logloss",
+        "seed": training.seed,
+        "nthread": 1,
+    }
 
     def data(chosen: npt.NDArray[np.bool_]) -> xgb.DMatrix:
         return xgb.DMatrix(inputs[chosen], rows.label[chosen], feature_types=types, enable_categorical=True)
@@ -150,7 +156,7 @@ def _tree_margins(spec: FeatureSpec, rows: Rows, inputs: Matrix, tabular: int, t
 def _calibrated(margin: Floats, rows: Rows) -> Floats:
     """Probabilities of the test rows, calibrated on the rows that the model is calibrated on."""
     split = rows.frame["split"].to_numpy()
-    held = split == ("calibration" if (split == "calibration").any() else "validation")
+    held = split == "calibration"
     calibrator = fit_calibrator(rows.label[held], margin[held].astype(np.float32))
     return np.asarray(calibrator.apply(margin[split == "test"].astype(np.float32)), np.float64)
 

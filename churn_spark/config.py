@@ -253,8 +253,8 @@ class Config(_Section):
             close = difflib.get_close_matches(name, numeric, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise ValueError(f"training.monotone.{name}: not a numeric column{hint}")
-        for key, name in (("note_date", self.leakage.note_date), ("churn_date", self.leakage.churn_date)):
-            if name is not None and (name not in self.columns or self.columns[name].kind != "date"):
+        for key, date in (("note_date", self.leakage.note_date), ("churn_date", self.leakage.churn_date)):
+            if date is not None and (date not in self.columns or self.columns[date].kind != "date"):
                 raise ValueError(f"leakage.{key}: not a declared column of type date")
         return self
 

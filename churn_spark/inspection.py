@@ -33,9 +33,8 @@ def collect_rows(df: DataFrame, contract: Contract, *, keep: Sequence[str] = ())
         r["split"]: r["count"] for r in df.where("split is not null").groupBy("split").count().collect()
     }
     place = F.pmod(F.xxhash64(F.lit("inspect"), contract.id.name), F.lit(SHARES))
-    share = F.create_map(
-        *[F.lit(x) for n, rows in counts.items() for x in (n, SHARES * MOST_ROWS[n] // rows)]
-    )
+    shares = {name: min(SHARES, SHARES * MOST_ROWS[name] // rows) for name, rows in counts.items()}
+    share = F.create_map(*[F.lit(x) for pair in shares.items() for x in pair])
     chosen = df.where(place < share[F.col("split")]).select(
         *dict.fromkeys([*contract.key, "split", *columns]),
         F.col(contract.label.name).cast("int").alias("label"),

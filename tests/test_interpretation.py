@@ -33,7 +33,7 @@ def customers(*, by_table: float, by_notes: float) -> Rows:
     frame = pd.DataFrame(
         {
             "customer_id": [f"C{i}" for i in range(N)],
-            "split": np.resize(["train", "train", "test", "validation"], N),
+            "split": np.resize(["train", "train", "train", "test", "test", "validation", "calibration"], N),
             "label": (odds + rng.logistic(size=N) > 0.5).astype(int),
             "tenure": np.where(rng.random(N) < 0.05, np.nan, tenure),
             "plan_type": np.where(monthly, "monthly", "annual"),
@@ -68,7 +68,7 @@ def test_ablations_put_every_variant_on_the_same_test_rows(honest: Rows) -> None
         v: find(found.comparison, variant=v, metric="roc_auc") for v in found.comparison["variant"].unique()
     }
     assert set(auc) == {"base rate", "logistic regression", "table only", "text only"}
-    assert {m.n for m in auc.values()} == {N // 4}
+    assert {m.n for m in auc.values()} == {len(honest.of("test").label)}
     assert auc["base rate"].value == 0.5 < auc["text only"].value < auc["table only"].value
     gain = find(found.differences, baseline="base rate", metric="roc_auc")
     assert 0 < gain.low < gain.value < gain.high
