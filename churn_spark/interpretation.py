@@ -26,7 +26,8 @@ def interpret(model: ChurnModel, rows: Rows) -> dict[str, pd.DataFrame]:
     Returns the tables importance, dependence, examples and reasons_sample of `Insights`.
     """
     test = rows.of("test")
-    test = test.where(np.arange(len(test.frame)) < MOST_ROWS)
+    every = -(-len(test.frame) // MOST_ROWS)
+    test = test.where(np.arange(len(test.frame)) % every == 0)
     templates = model.manifest.get("templates", {})
     quotes = {name: texts.tolist() for name, texts in test.summaries.items()}
     scored, told = model.score(test.frame, test.vectors, summaries=quotes, templates=templates)
