@@ -183,6 +183,9 @@ class Training(_Section):
 class Leakage(_Section):
     action: Literal["warn", "fail"] = "warn"
     max_auc: Annotated[float, Field(gt=0.5, le=1)] = 0.995
+    warn_auc: Annotated[float, Field(gt=0.5, le=1)] = 0.9
+    note_date: str | None = None
+    churn_date: str | None = None
     allow: tuple[str, ...] = ()
 
 
@@ -290,6 +293,9 @@ class Config(_Section):
             close = difflib.get_close_matches(name, numeric, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise ValueError(f"training.monotone.{name}: not a numeric column{hint}")
+        for key, date in (("note_date", self.leakage.note_date), ("churn_date", self.leakage.churn_date)):
+            if date is not None and (date not in self.columns or self.columns[date].kind != "date"):
+                raise ValueError(f"leakage.{key}: not a declared column of type date")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""How good a fitted booster is: score, calibrate, choose the threshold, measure, and say what mattered.
+"""How good a fitted booster is: score, calibrate, choose the threshold, and measure.
 
 Up to MAX_ROWS rows are measured exactly. Beyond, Spark counts them in cells of about equal score, and the same
 functions measure the counts: the driver never holds the table.
@@ -28,7 +28,6 @@ from churn_spark.text import embedding_column, status_column
 from churn_spark.training import batch_vectors
 
 MAX_ROWS = 2_000_000
-MAX_CONTRIBUTION_ROWS = 5_000
 WHOLE, PART = (0.02, 100), (0.1, 50)  # a cell's width in log-odds, and how many groups of customers there are
 VALUE_BINS = 2  # per doubling of a customer's own value
 CALIBRATED = ("log_loss", "brier", "ece")  # measured without calibration, too, as <metric>_raw
@@ -56,7 +55,6 @@ class Evaluation:
     model: ChurnModel
     metrics: pd.DataFrame
     curves: pd.DataFrame
-    importance: pd.DataFrame
     rows: dict[str, int]
 
     def value(self, metric: str, *, split: str = "test") -> float:
@@ -209,7 +207,6 @@ def evaluate(provisional: ChurnModel, scores: Scores, *, losses: dict[str, Seque
         model=model,
         metrics=pd.concat(tables, ignore_index=True),
         curves=pd.concat(points, ignore_index=True),
-        importance=pd.DataFrame(),
         rows=sizes,
     )
 
@@ -248,26 +245,3 @@ def _measured(model: ChurnModel, rows: pd.DataFrame, **how: Any) -> pd.DataFrame
 
 def _drawn(model: ChurnModel, rows: pd.DataFrame, *, split: str) -> pd.DataFrame:
     return metrics.curves(**_known(model, rows), policy=model.policy, split=split)
-
-
-def importance(df: DataFrame, model: ChurnModel) -> pd.DataFrame:
-    """What mattered by source column: share of gain, and mean absolute contribution in log-odds.
-
-    `df` has `features` and `split`; contributions are measured on at most 5,000 test rows, chosen by hash.
-    """
-    gains = dict.fromkeys(model.spec.sources, 0.0)
-    by_name = model.booster.get_score(importance_type="total_gain")
-    for name, source in zip(model.spec.names, model.spec.sources, strict=True):
-        gains[source] += float(np.sum(by_name.get(name, 0.0)))
-    total = sum(gains.values()) or 1.0
-    rows = df.where("split = 'test'").orderBy(F.xxhash64("features")).limit(MAX_CONTRIBUTION_ROWS)
-    matrix = rows.select("features").toPandas()["features"]
-    stacked = (
-        np.stack(matrix.to_list()).astype(np.float32)
-        if len(matrix)
-        else np.empty((0, len(model.spec.names)), np.float32)
-    )
-    groups, effects = model.effects(stacked)
-    mean = np.abs(effects[:, :-1]).mean(axis=0) if len(stacked) else np.full(len(groups), np.nan)
-    table = pd.DataFrame({"source": groups, "gain": [gains[g] / total for g in groups], "contribution": mean})
-    return table.sort_values("contribution", ascending=False, ignore_index=True)

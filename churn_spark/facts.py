@@ -18,27 +18,48 @@ THOUSAND = 1000  # money is told per this many customers
 
 
 class Finding(NamedTuple):
-    """One thing the leak audit has to say; `column` is empty where no single column is meant."""
+    """One thing the leak audit has to say; `column` is empty where no single column is meant.
+
+    `message` holds no value of the table; `phrases` are words of notes, for the report only.
+    """
 
     severity: Severity
     name: str
     message: str
     column: str = ""
+    phrases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Insights:
+    """What the leak audit, the ablations and the interpretation found; texts are redacted.
+
+    `findings`: None where there was no audit, () where it found nothing. `comparison`: variant, metric,
+    value, ci_low, ci_high, n, for `base rate`, `table only`, `text only`, `champion`, `without calibration`
+    and others. `differences`: baseline (a variant), metric, value, ci_low, ci_high, by how much this model
+    exceeds it on the same rows (`metrics.compare`); without them the verdict sets two intervals against each
+    other, which is more cautious. `importance`: source, gain (share), contribution (mean absolute log-odds).
+    `dependence`: column, value, effect (log-odds), n. `phrases`: phrase, effect (above 0: customers leave),
+    n_churned, n_stayed. `examples`: direction (up, down), summary, effect. `reasons_sample`:
+    churn_probability, risk_band, reason_1_text to reason_3_text.
+    """
+
+    findings: tuple[Finding, ...] | None = None
+    comparison: pd.DataFrame = field(default_factory=pd.DataFrame)
+    differences: pd.DataFrame = field(default_factory=pd.DataFrame)
+    importance: pd.DataFrame = field(default_factory=pd.DataFrame)
+    dependence: pd.DataFrame = field(default_factory=pd.DataFrame)
+    phrases: pd.DataFrame = field(default_factory=pd.DataFrame)
+    examples: pd.DataFrame = field(default_factory=pd.DataFrame)
+    reasons_sample: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True, eq=False)
-class Facts:
+class Facts(Insights):
     """Everything a report says beyond metrics and curves. What is empty is left out.
 
-    `importance`: source, gain (share), contribution (mean absolute log-odds); a text's vector is one source,
-    named in `text_columns`. `findings`: None where there was no audit, () where it found nothing.
-    `comparison`: variant, metric, value, ci_low, ci_high, for `base rate`, `table only`, `text only`,
-    `champion` and others. `differences`: baseline (a variant), metric, value, ci_low,
-    ci_high, by how much this model exceeds it on the same rows (`metrics.compare`); without them the verdict
-    sets two intervals against each other, which is more cautious. `dependence`: column, value, effect
-    (log-odds), n. `phrases`: phrase, effect (above 0: customers leave), n_churned, n_stayed. `examples`:
-    direction (up, down), summary, effect. `reasons_sample`: churn_probability, risk_band, reason_1_text to
-    reason_3_text. `backtest`: as_of, metric, value, ci_low, ci_high, n. Texts must be redacted.
+    A text's vector is one source of importance, named in `text_columns`. `backtest`: as_of, metric, value,
+    ci_low, ci_high, n.
     """
 
     model_id: str
@@ -59,18 +80,10 @@ class Facts:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
-    findings: tuple[Finding, ...] | None = None
     champion: str = ""
     promoted: bool | None = None
     reason: str = ""
     agreement: Mapping[str, float] = field(default_factory=dict)
-    importance: pd.DataFrame = field(default_factory=pd.DataFrame)
-    comparison: pd.DataFrame = field(default_factory=pd.DataFrame)
-    differences: pd.DataFrame = field(default_factory=pd.DataFrame)
-    dependence: pd.DataFrame = field(default_factory=pd.DataFrame)
-    phrases: pd.DataFrame = field(default_factory=pd.DataFrame)
-    examples: pd.DataFrame = field(default_factory=pd.DataFrame)
-    reasons_sample: pd.DataFrame = field(default_factory=pd.DataFrame)
     backtest: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
@@ -125,9 +138,9 @@ def contacted_share(metrics: pd.DataFrame) -> float:
 
 
 def slice_table(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The ROC-AUC of every slice of the test customers where it is known."""
+    """The ROC-AUC of every slice `column=value` of the test customers where it is known."""
     rows = metrics[(metrics["split"] == "test") & (metrics["metric"] == "roc_auc")]
-    return rows[rows["slice"] != "all"].dropna(subset=["value"]).reset_index(drop=True)
+    return rows[rows["slice"].str.contains("=")].dropna(subset=["value"]).reset_index(drop=True)
 
 
 def profit_share(metrics: pd.DataFrame, curves: pd.DataFrame) -> float:
@@ -145,7 +158,7 @@ def profit_share(metrics: pd.DataFrame, curves: pd.DataFrame) -> float:
 
 def percent(share: float, *, digits: int = 0) -> str:
     """A share as a percentage; a dash where it is not known."""
-    return f"{100 * share:.{digits}f}%" if math.isfinite(share) else "–"
+    return f"{100 * share + 0.0:.{digits}f}%" if math.isfinite(share) else "–"
 
 
 def in_points(share: float) -> str:

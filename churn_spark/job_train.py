@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -10,16 +11,21 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark import audit, evaluation, notes, promotion, report, schemas, storage
+from churn_spark import audit, evaluation, inspection, notes, promotion, schemas, storage
+from churn_spark.ablations import measure_ablations, variant_metrics
 from churn_spark.backtest import backtest
 from churn_spark.calibration import IDENTITY
 from churn_spark.challenge import challenge
 from churn_spark.decisions import Policy
 from churn_spark.errors import GateError, InputError
+from churn_spark.facts import Finding, Insights
 from churn_spark.features import FeatureSpec
+from churn_spark.interpretation import interpret
 from churn_spark.job_prepare import Prepared, prepare_rows
 from churn_spark.model import ChurnModel
 from churn_spark.packages import model_id, nested_metrics, publish_model
+from churn_spark.phrases import count_phrases, separating_phrases
+from churn_spark.rows import Rows
 from churn_spark.run import Run
 from churn_spark.search import require_optuna, search
 from churn_spark.splits import SPLITS, count_splits, resolve_mode, with_split
@@ -30,6 +36,7 @@ from churn_spark.training import fit_booster, fit_spec, num_workers, sample_rows
 log = logging.getLogger(__name__)
 
 
+LEVELS = {"ok": logging.INFO, "warn": logging.WARNING, "fail": logging.ERROR}
 HEADLINES = ("roc_auc", "pr_auc", "log_loss", "brier", "precision", "recall", "f1", "lift_10", "profit")
 
 
@@ -53,7 +60,7 @@ def train(run: Run) -> None:
             facts |= count_splits(labelled, contract.label.name)
             run.record["split"] = dict(facts)
             df = labelled.where(F.col("split").isin(*SPLITS))
-        findings = _audit(run, df)
+        rows, insights = _audit(run, df)
         with run.step("features") as facts:
             spec, features = _features(run, df)
             facts |= {"inputs": len(spec.names)}
@@ -71,7 +78,7 @@ def train(run: Run) -> None:
             )
             measured = {**result.model.manifest, "metrics": nested_metrics(result)}
             model = replace(result.model, manifest=measured, model_id=model_id(result.model))
-            result = replace(result, model=model, importance=evaluation.importance(features, model))
+            result = replace(result, model=model)
             run.record["model_id"] = model.model_id
             auc = result.value("roc_auc")
             run.record["metrics"] = {m: result.value(m) for m in HEADLINES}
@@ -81,18 +88,21 @@ def train(run: Run) -> None:
                 past = backtest(features, spec, key=contract.key, settings=run.config)
                 result = replace(result, metrics=pd.concat([result.metrics, past], ignore_index=True))
                 facts |= {"origins": past["slice"].nunique()}
+        insights = _explain(run, model, rows, insights)
         with run.step("compare") as facts:
             rival = challenge(run, df, result.model)
-            verdict = _verdict(run, result, findings, rival)
+            verdict = _verdict(run, result, insights.findings or (), rival)
             facts |= {"champion": rival.champion if rival else "none", **(rival.agreement if rival else {})}
         with run.step("publish") as facts:
-            folder = publish_model(run, result, prepared, findings, fitted.num_workers, verdict, rival)
+            folder = publish_model(run, result, prepared, insights, fitted.num_workers, verdict, rival)
             facts |= {"model": run.record["model_id"], "report": f"{folder}/report.html"}
         with run.step("promote") as facts:
             facts |= {"promoted": verdict.promoted, "why": verdict.why}
             _refuse_unless_promoted(run, verdict)
             _publish_measurements(
-                run, replace(result, model=replace(result.model, model_id=run.record["model_id"]))
+                run,
+                replace(result, model=replace(result.model, model_id=run.record["model_id"])),
+                insights,
             )
             promotion.set_champion(
                 config.models_path,
@@ -104,34 +114,68 @@ def train(run: Run) -> None:
             facts |= {"tables": f"{run.tables.location('churn_metrics')}, churn_curves"}
 
 
-def _audit(run: Run, df: DataFrame) -> list[report.Finding]:
-    """Look at single columns on at most 100,000 training rows; a column that is the label ends the run."""
+def _audit(run: Run, df: DataFrame) -> tuple[Rows, Insights]:
+    """Look for leaks in columns, notes and customers; returns the rows looked at and what was found.
+
+    Raises InputError for a column that is the label, and with `leakage: fail` for any suspicion.
+    """
     config, contract = run.config, run.config.contract
+    leakage, found = config.leakage, list[Finding]()
+    dates = [d for d in (leakage.note_date, leakage.churn_date) if d]
     with run.step("audit") as facts:
+        rows = inspection.collect_rows(df, contract, keep=dates)
+        train = rows.of("train")
         columns = [c.name for c in contract.role("numeric", "categorical")]
-        assert contract.label is not None
-        sample = (
-            df.where("split = 'train'")
-            .select(*columns, F.col(contract.label.name).cast("int").alias("_label"))
-            .orderBy(F.xxhash64(*columns) if columns else "_label")
-            .limit(100_000)
-            .toPandas()
+        aucs = audit.single_column_aucs(train.frame, train.label, columns=columns)
+        found += audit.column_findings(aucs, leakage)
+        readable = contract.role("numeric", "categorical", "text", "passthrough")
+        found += audit.name_findings(readable, known=dates)
+        found += audit.twin_findings(inspection.row_overlap(df, contract))
+        if contract.snapshot:
+            found += audit.panel_findings(*inspection.customers_on_both_sides(df, contract))
+        phrases = []
+        for text in contract.texts:
+            found += audit.repeated_note_findings(text.name, inspection.note_overlap(df, contract, text.name))
+            said = train.where(train.frame[text.name].notna().to_numpy())
+            counts = count_phrases(said.frame[text.name].tolist(), said.label)
+            found += audit.phrase_findings(text.name, counts, said.label)
+            phrases.append(separating_phrases(counts, said.label))
+        found += audit.note_date_findings(train.frame, train.label, leakage, snapshot=contract.snapshot)
+        insights = Insights(findings=_judged(run, found), phrases=pd.concat([pd.DataFrame(), *phrases]))
+        facts |= {"columns": len(columns), "findings": len(insights.findings or ())}
+    return rows, insights
+
+
+def _explain(run: Run, model: ChurnModel, rows: Rows, insights: Insights) -> Insights:
+    """Set the model against simpler ones and say what moves its scores, by the rows that the audit saw."""
+    with run.step("explain") as facts:
+        ablations = measure_ablations(model, rows, training=run.config.training)
+        suspected = audit.text_findings([t.name for t in model.spec.texts], ablations)
+        findings = (*(insights.findings or ()), *_judged(run, suspected))
+        insights = replace(
+            insights,
+            findings=findings,
+            comparison=ablations.comparison,
+            differences=ablations.differences,
+            **interpret(model, rows),
         )
-        aucs = audit.single_column_aucs(sample, sample["_label"], columns=columns)
-        leakage = config.leakage
-        names = [c.raw_name for c in contract.role("numeric", "categorical")]
-        findings = audit.audit_columns(aucs, max_auc=leakage.max_auc, allow=leakage.allow, names=names)
-        facts |= {"columns": len(columns), "findings": len(findings)}
+        facts |= {"variants": insights.comparison["variant"].nunique(), "findings": len(findings)}
+    return insights
+
+
+def _judged(run: Run, found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Log the findings that are not allowed; raises InputError for those that end the run."""
+    config = run.config
+    findings = audit.not_allowed(found, config.contract, allow=config.leakage.allow)
     for finding in findings:
-        log.warning("step=audit severity=%s %s", finding.severity, finding.message)
-    fatal = [f for f in findings if f.severity == "fail" or leakage.action == "fail"]
-    if fatal:
+        log.log(LEVELS[finding.severity], "step=audit severity=%s %s", finding.severity, finding.message)
+    for worst in audit.fatal(findings, config.leakage)[:1]:
         raise InputError(
-            f"leak suspected: {fatal[0].message}",
-            where=f"columns.{fatal[0].column}",
-            fix=f"give it role ignore, or, if it is honest, leakage.allow: [{fatal[0].column}]",
+            f"leak suspected: {worst.message}",
+            where=f"columns.{worst.column}" if worst.column else "columns",
+            fix=f"give it role ignore, or, if it is honest, leakage.allow: [{worst.column or worst.name}]",
         )
-    return findings
+    return tuple(findings)
 
 
 def _features(run: Run, df: DataFrame) -> tuple[FeatureSpec, DataFrame]:
@@ -195,9 +239,9 @@ def _provisional(run: Run, booster: Any, spec: FeatureSpec, prepared: Prepared) 
     return ChurnModel("", booster, spec, IDENTITY, policy, contract, config.text, manifest)
 
 
-def _publish_measurements(run: Run, result: evaluation.Evaluation) -> None:
+def _publish_measurements(run: Run, result: evaluation.Evaluation, insights: Insights) -> None:
     for name, table, fields in (
-        ("churn_metrics", result.metrics, schemas.METRICS),
+        ("churn_metrics", pd.concat([result.metrics, variant_metrics(insights)]), schemas.METRICS),
         ("churn_curves", result.curves, schemas.CURVES),
     ):
         lineage = {"run_id": run.run_id, "model_id": result.model.model_id}
@@ -209,7 +253,7 @@ def _publish_measurements(run: Run, result: evaluation.Evaluation) -> None:
 def _verdict(
     run: Run,
     result: evaluation.Evaluation,
-    findings: list[report.Finding],
+    findings: Sequence[Finding],
     rival: promotion.Challenge | None,
 ) -> promotion.Verdict:
     """Judge the new model and record it; the champion trained again stays what it is."""

@@ -105,7 +105,10 @@ def _data(metrics: pd.DataFrame, facts: Facts) -> Iterable[str]:
 def _audit(facts: Facts) -> str:
     if facts.findings is None:
         return "No leak audit was made."
-    return _list(f"{f.severity}: {f.message} ({f.name})" for f in facts.findings) or "It found nothing."
+    return (
+        _list(f"{f.severity}: {f.message} ({', '.join([f.name, *f.phrases])})" for f in facts.findings)
+        or "It found nothing."
+    )
 
 
 def _limits(metrics: pd.DataFrame, facts: Facts) -> Iterable[str]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import pickle
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from churn_spark import evaluation, figures, notes, promotion, report, storage
 from churn_spark.config import Config
 from churn_spark.errors import ChurnError, InputError, ResourceError
+from churn_spark.facts import Insights
 from churn_spark.job_prepare import Prepared
 from churn_spark.model import CHALLENGER, ChurnModel
 from churn_spark.run import Run
@@ -24,7 +26,7 @@ def publish_model(
     run: Run,
     result: evaluation.Evaluation,
     prepared: Prepared,
-    findings: list[report.Finding],
+    insights: Insights,
     workers: int,
     verdict: promotion.Verdict,
     challenge: promotion.Challenge | None,
@@ -37,7 +39,7 @@ def publish_model(
         with tempfile.TemporaryDirectory() as scratch:
             place = Path(scratch) / model.model_id
             place.mkdir()
-            _write_package(place, run, result, prepared, findings, workers, verdict, challenge)
+            _write_package(place, run, result, prepared, insights, workers, verdict, challenge)
             arriving = storage.join(config.models_path, f".{model.model_id}-{run.run_id}")
             storage.put(str(place), arriving)
             storage.remove(folder)
@@ -78,7 +80,7 @@ def _write_package(
     run: Run,
     result: evaluation.Evaluation,
     prepared: Prepared,
-    findings: list[report.Finding],
+    insights: Insights,
     workers: int,
     verdict: promotion.Verdict,
     challenge: promotion.Challenge | None,
@@ -96,7 +98,6 @@ def _write_package(
         split_rows=result.rows,
         rejects_by_rule=prepared.rows.by_rule,
         text=asdict(prepared.text),
-        importance=result.importance,
         backtest=result.backtest,
         policy=model.policy,
         calibrator=model.calibrator.kind,
@@ -105,14 +106,12 @@ def _write_package(
         parameters=config.training.model_dump(mode="json"),
         versions=run.record["versions"],
         seconds=dict(run.record["seconds"]),
-        findings=tuple(findings),
         text_columns=tuple(c.name for c in config.contract.texts),
         promoted=verdict.promoted,
         reason=verdict.why,
         champion=rival.champion,
         agreement=rival.agreement,
-        comparison=rival.measured,
-        differences=rival.differences,
+        **vars(_beside(insights, rival)),
     )
     figures.write_figures(place / "figures", result.metrics, result.curves, facts)
     report.write_report(place, result.metrics, result.curves, facts)
@@ -122,6 +121,15 @@ def _write_package(
     if config.training.save_format in ("pickle", "both"):
         (place / "model.pkl").write_bytes(pickle.dumps(model.booster))
     model.save(place)
+
+
+def _beside(insights: Insights, rival: promotion.Challenge) -> Insights:
+    """The simpler models and the champion, side by side."""
+    return replace(
+        insights,
+        comparison=pd.concat([insights.comparison, rival.measured]),
+        differences=pd.concat([insights.differences, rival.differences]),
+    )
 
 
 def nested_metrics(result: evaluation.Evaluation) -> dict[str, dict[str, float | None]]:

@@ -213,11 +213,16 @@ def _leaks(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
     worst_first = sorted(facts.findings or (nothing,), key=lambda f: list(FINDING_WORDS).index(f.severity))
     items = "".join(
         f'<li class="{f.severity}"><p class="mark {f.severity}">{FINDING_WORDS[f.severity]}</p>'
-        f'<span>{_text(f.message)} <span class="small">{_text(f.name.replace("_", " "))}</span></span></li>'
+        f"<span>{_text(f.message)}{_words(f.phrases)} "
+        f'<span class="small">{_text(f.name.replace("_", " "))}</span></span></li>'
         for f in worst_first
     )
     card = f'<div class="card"><ul class="findings">{items}</ul></div>'
     return _section("Is anything giving the answer away?", card)
+
+
+def _words(phrases: Sequence[str]) -> str:
+    return "".join(f" “{_text(phrase, limit=60)}”" for phrase in phrases)
 
 
 def _data(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:

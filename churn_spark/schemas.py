@@ -104,7 +104,11 @@ METRICS = (
         "string",
         "train, validation, calibration, test, or backtest (models fitted up to a past date)",
     ),
-    Field("slice", "string", "`all`, column=value, or as_of=date of a backtest"),
+    Field(
+        "slice",
+        "string",
+        "`all`, column=value, as_of=date of a backtest, a simpler model (`table only`), or `gain over` one",
+    ),
     Field("metric", "string", "its name, e.g. roc_auc"),
     Field("value", "double", "the estimate"),
     Field("ci_low", "double", "lower end of the 95 % interval (bootstrap over customers)"),

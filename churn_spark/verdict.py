@@ -112,12 +112,11 @@ def better_than_no_text(metrics: pd.DataFrame, facts: Facts) -> Answer | None:
         read = bool(facts.text_columns or facts.text.get("notes"))
         unmeasured = "No model without them was fitted."
         return Answer(question, "unknown", "Not measured", unmeasured) if read else None
-    text, table = (find(facts.comparison, variant=v, metric="roc_auc") for v in ("text only", "table only"))
     evidence = f"ROC-AUC {signed(gain.value)} ({interval(gain, signed)}) over the table alone."
     money = gain_over("table only", "profit", metrics, facts)
     if money.known:
         evidence += f" {_plus(money)} per {THOUSAND:,} customers."
-    if text.value > table.value:
+    if any(finding.name == "text_beats_table" for finding in facts.findings or ()):
         alarm = "The notes alone beat the table: were they written before customers left?"
         return Answer(question, "warn", "Suspiciously well", f"{alarm} {evidence}")
     if gain.low > 0:

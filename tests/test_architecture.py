@@ -13,7 +13,7 @@ ADAPTERS = {
     "session", "storage", "tables", "files", "textfiles", "sources", "validation", "text", "text_cache",
     "splits", "training", "evaluation", "scoring", "promotion", "challenge", "publishing", "run", "failures",
     "packages", "job_prepare", "job_train", "job_score", "explain", "cli", "guard", "backtest", "doctor", "sample",
-    "pricing", "requoting", "reuse",
+    "pricing", "requoting", "inspection", "reuse",
 }  # fmt: skip
 MODULES = {p.stem for p in PACKAGE.glob("*.py")} - {"__init__"}
 KERNEL = MODULES - ADAPTERS

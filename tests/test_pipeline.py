@@ -38,6 +38,14 @@ def test_train_writes_a_whole_model_package(output: Path) -> None:
     assert not (package / "model.pkl").exists()
 
 
+def test_a_clean_table_raises_no_alarm_and_the_report_explains_the_model(output: Path) -> None:
+    report = next((output / "models").glob("m-*/report.html")).read_text()
+    for words in ("Nothing found", "Against simpler models", "How each value moves them", "What an agent sees",
+                  "Words of those who leave", "Notes that moved a score"):  # fmt: skip
+        assert words in report, words
+    assert "Suspiciously" not in report
+
+
 def test_rows_in_are_valid_rejected_or_duplicates(output: Path, raw: Path) -> None:
     with raw.open(newline="") as file:
         lines = sum(1 for _ in csv.reader(file)) - 1
@@ -55,6 +63,10 @@ def test_churn_metrics_hold_the_headline_numbers_with_intervals(output: Path) ->
     overall = metrics[(metrics["split"] == "test") & (metrics["slice"] == "all")].set_index("metric")
     for name in ("roc_auc", "pr_auc", "log_loss", "brier", "precision", "recall", "f1", "lift_10"):
         assert overall.loc[name, "ci_low"] <= overall.loc[name, "value"] <= overall.loc[name, "ci_high"], name
+    compared = metrics[(metrics["split"] == "test") & (metrics["metric"] == "roc_auc")].set_index("slice")
+    for variant in ("base rate", "logistic regression", "table only", "text only", "gain over table only"):
+        assert compared.loc[variant, "ci_low"] <= compared.loc[variant, "ci_high"], variant
+    assert compared.loc["base rate", "value"] == 0.5
     curves = table(output, "churn_curves")
     assert set(metrics["label_basis"]) | set(curves["label_basis"]) == {"cross_section"}
     assert {"roc", "pr", "gains", "calibration", "profit", "learning"} <= set(curves["curve"])
@@ -143,6 +155,7 @@ def tree(folder: Path) -> dict[str, str]:
         ("missing column", 20, "plan_type"),
         ("all-zero label", 20, "churn"),
         ("label copied", 20, "leak"),
+        ("cancel date", 20, "cancel_date sounds like"),
         ("missing file", 20, "nowhere"),
         ("too many workers", 2, "workers"),
     ],
@@ -166,6 +179,9 @@ def test_train_that_cannot_work_says_why_and_publishes_nothing(
     elif case == "label copied":
         frame["state"] = frame["churn"].map({"0": "active", "1": "gone"})
         arguments += ["--set", "columns.state.role=categorical"]
+    elif case == "cancel date":
+        frame["cancel_date"] = "7"
+        arguments += ["--set", "columns.cancel_date.role=numeric", "--set", "leakage=fail"]
     elif case == "too many workers":
         arguments += ["--set", "training.num_workers=64"]
     path = tmp_path / "bad.csv"

@@ -77,13 +77,13 @@ def test_better_than_no_model_needs_the_whole_interval_above_chance(good: pd.Dat
 
 
 @pytest.mark.parametrize(
-    ("table_only", "text_only", "short"),
-    [(0.6, 0.55, "Yes"), (0.99, 0.5, "No"), (0.6, 0.7, "Suspiciously well")],
+    ("table_only", "finding", "short"),
+    [(0.6, "other", "Yes"), (0.99, "other", "No"), (0.6, "text_beats_table", "Suspiciously well")],
 )
 def test_better_than_no_text_reads_the_ablation(
-    good: pd.DataFrame, table_only: float, text_only: float, short: str
+    good: pd.DataFrame, table_only: float, finding: str, short: str
 ) -> None:
-    known = facts(comparison=comparison(table_only=table_only, text_only=text_only))
+    known = facts(comparison=comparison(table_only=table_only), findings=(Finding("warn", finding, ""),))
     answer = better_than_no_text(good, known)
     assert answer is not None
     assert answer.short == short

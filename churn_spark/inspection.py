@@ -1,0 +1,116 @@
+"""What the leak audit and the report look at: bounded rows in this process, and counts over the whole table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from churn_spark import redaction
+from churn_spark.arrow import vector_matrix
+from churn_spark.audit import Overlap
+from churn_spark.columns import Contract
+from churn_spark.rows import Rows
+from churn_spark.text import embedding_column, is_blank, summary_column
+
+MOST_ROWS = {"train": 20_000, "validation": 10_000, "calibration": 10_000, "test": 10_000}
+NOTE_CHARS = 2_000
+SHARES = 1_000_000
+WORDS_THAT_DIFFER = 5  # shorter notes are the same by nature
+
+
+def collect_rows(df: DataFrame, contract: Contract, *, keep: Sequence[str] = ()) -> Rows:
+    """Bring at most about 50,000 split rows here, customers chosen by hash, sorted by key; see `rows.Rows`.
+
+    `df` has the contract's columns, those of `with_texts`, and `split`; `keep` names further columns to bring.
+    Notes are redacted and cut.
+    """
+    assert contract.label is not None
+    texts = [t.name for t in contract.texts]
+    columns = [*(c.name for c in contract.role("numeric", "categorical")), *keep]
+    counts = {
+        r["split"]: r["count"] for r in df.where("split is not null").groupBy("split").count().collect()
+    }
+    place = F.pmod(F.xxhash64(F.lit("inspect"), contract.id.name), F.lit(SHARES))
+    shares = {name: min(SHARES, SHARES * MOST_ROWS[name] // rows) for name, rows in counts.items()}
+    share = F.create_map(*[F.lit(x) for pair in shares.items() for x in pair])
+    chosen = df.where(place < share[F.col("split")]).select(
+        *dict.fromkeys([*contract.key, "split", *columns]),
+        F.col(contract.label.name).cast("int").alias("label"),
+        *[F.substring(F.trim(t), 1, NOTE_CHARS + 1).alias(t) for t in texts],
+        *[f(t) for t in texts for f in (summary_column, embedding_column)],
+    )
+    table = chosen.toArrow().sort_by([(k, "ascending") for k in contract.key])
+    vectors = {}
+    for name in texts:
+        lists = table.column(embedding_column(name)).combine_chunks()
+        known = lists.drop_null()
+        if len(known):
+            vectors[name] = vector_matrix(lists, len(known[0]))
+    summaries = {t: table.column(summary_column(t)).to_pandas().to_numpy(object) for t in texts}
+    frame = table.select([*dict.fromkeys([*contract.key, "split", "label", *columns, *texts])]).to_pandas()
+    frame = frame.assign(**{t: [_shown(note) for note in frame[t]] for t in texts})
+    return Rows(frame, vectors, summaries, all(n <= MOST_ROWS[name] for name, n in counts.items()))
+
+
+def _shown(note: str | None) -> str | None:
+    """A note as it may be shown; None where there is nothing to read."""
+    if note is None or redaction.is_blank(note):
+        return None
+    return redaction.redact(redaction.normalize(note, max_chars=NOTE_CHARS)[0])[0]
+
+
+def note_overlap(df: DataFrame, contract: Contract, column: str) -> Overlap:
+    """How many notes of five words and more stand among both test and training rows, word for word."""
+    long_enough = F.size(F.split(F.trim(column), r"\s+")) >= WORDS_THAT_DIFFER
+    noted = df.where(~is_blank(F.col(column)) & long_enough)
+    return _overlap(noted.withColumn("content", F.xxhash64(F.lower(F.trim(column)))), contract)
+
+
+def row_overlap(df: DataFrame, contract: Contract) -> Overlap:
+    """How many rows are the same in every numeric and categorical column among test and training rows."""
+    columns = [c.name for c in contract.role("numeric", "categorical")]
+    values = [F.coalesce(F.col(c).cast("string"), F.lit("\0")) for c in columns]
+    if not values:
+        return Overlap(0, 0, 0, 0.0, 0.0)
+    return _overlap(df.withColumn("content", F.xxhash64(*values)), contract)
+
+
+def _overlap(df: DataFrame, contract: Contract) -> Overlap:
+    """Compare the sides by `content`; in a panel without customers who are known to be on both."""
+    assert contract.label is not None
+    customer = contract.id.name
+    rows = df.where("split in ('train', 'test')").select(
+        "content", customer, (F.col("split") == "test").cast("int").alias("test"),
+        F.col(contract.label.name).cast("int").alias("label"),
+    )  # fmt: skip
+    if contract.snapshot:
+        sides = rows.groupBy(customer).agg(F.count_distinct("test").alias("sides")).where("sides = 1")
+        rows = rows.join(sides, customer, "left_semi")
+    sides = rows.groupBy("content").agg(
+        F.sum("test").alias("n_test"), F.sum(1 - F.col("test")).alias("n_train"),
+        F.avg(F.when(F.col("test") == 1, F.col("label"))).alias("p"),
+        F.avg(F.when(F.col("test") == 0, F.col("label"))).alias("q"),
+    )  # fmt: skip
+    shared = (F.col("n_test") > 0) & (F.col("n_train") > 0)
+    p, q = F.col("p"), F.col("q")
+    found = sides.agg(
+        F.count_if(F.col("n_test") > 0), F.count_if(shared),
+        F.count_if((F.col("n_test") == 1) & (F.col("n_train") == 1)),
+        F.avg(p * q + (1 - p) * (1 - q)), F.avg(F.when(shared, p)), F.avg(F.when(shared, q)),
+    ).first()  # fmt: skip
+    if found is None or not found[1]:
+        return Overlap(found[0] if found else 0, 0, 0, 0.0, 0.0)
+    distinct, common, pairs, agreement, p_mean, q_mean = found
+    return Overlap(distinct, common, pairs, agreement, p_mean * q_mean + (1 - p_mean) * (1 - q_mean))
+
+
+def customers_on_both_sides(df: DataFrame, contract: Contract) -> tuple[int, int]:
+    """How many test customers also have training rows, and how many test customers there are."""
+    sides = df.where("split in ('train', 'test')").groupBy(contract.id.name).agg(
+        F.max((F.col("split") == "train").cast("int")).alias("train"),
+        F.max((F.col("split") == "test").cast("int")).alias("test"),
+    ).where("test = 1")  # fmt: skip
+    found = sides.agg(F.coalesce(F.sum("train"), F.lit(0)), F.count("*")).first()
+    return (int(found[0]), int(found[1])) if found else (0, 0)
