@@ -1,4 +1,4 @@
-"""What a trained model must not show: skill where there is none to learn."""
+"""What a trained model must not show: skill where there is none to learn, or a trace of its test rows."""
 
 import csv
 import json
@@ -9,6 +9,8 @@ import pandas as pd
 from conftest import FAST
 
 from churn_spark.cli import main
+from churn_spark.config import load_config
+from churn_spark.splits import with_split
 
 
 def last_run(output: Path) -> dict[str, object]:
@@ -28,3 +30,26 @@ def test_shuffled_labels_cannot_be_learnt_and_are_not_promoted(spark, tmp_path: 
     assert main(["train", "-q", *place, *FAST, *settings]) == 21
     assert 0.45 < last_run(tmp_path / "out")["metrics"]["roc_auc"] < 0.55  # type: ignore[index]
     assert not (tmp_path / "out/models/champion.json").exists()
+
+
+def test_perturbed_test_rows_change_nothing_that_was_fitted(
+    spark, output: Path, raw: Path, tmp_path: Path
+) -> None:
+    """The model's name is a hash of all that was learnt: trees, categories, calibrator, threshold, bands."""
+    frame = pd.read_csv(raw, dtype=str, keep_default_na=False)
+    config = load_config()
+    split = with_split(spark.createDataFrame(frame[["customer_id"]].drop_duplicates()), config.contract,
+                       split=config.split).toPandas()  # fmt: skip
+    held = frame["customer_id"].isin(split["customer_id"][split["split"] == "test"])
+    held &= frame["churn"].isin(["0", "1"]) & ~frame["customer_id"].duplicated(keep=False)
+    assert held.sum() > 100
+    frame.loc[held, "churn"] = frame.loc[held, "churn"].map({"0": "1", "1": "0"})
+    frame.loc[held, "plan_type"] = "unheard of"
+    frame.loc[held, "tenure"] = "7"
+    frame.to_csv(tmp_path / "perturbed.csv", index=False)
+    place = ["--raw", str(tmp_path / "perturbed.csv"), "--output", str(tmp_path / "out")]
+    notes = ["--set", f"text.cache={output / 'churn_notes'}"]
+    code = main(["train", "-q", *place, *FAST, *notes])
+    record = last_run(tmp_path / "out")
+    assert code == record["exit_code"] == 21  # the flipped labels look like a model worse than none
+    assert record["model_id"] == json.loads((output / "models/champion.json").read_text())["model_id"]
