@@ -40,7 +40,7 @@ def test_train_writes_a_whole_model_package(output: Path) -> None:
 
 def test_a_clean_table_raises_no_alarm_and_the_report_explains_the_model(output: Path) -> None:
     report = next((output / "models").glob("m-*/report.html")).read_text()
-    for words in ("Nothing found", "Against simpler models", "How each value moves them", "What an agent sees",
+    for words in ("Nothing found", "Against other models", "How each value moves them", "What an agent sees",
                   "Words of those who leave", "Notes that moved a score"):  # fmt: skip
         assert words in report, words
     assert "Suspiciously" not in report
