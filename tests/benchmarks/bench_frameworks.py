@@ -172,13 +172,16 @@ def text_stage(file: Path, target: Path, **settings: Any) -> None:
     from pyspark.sql import functions as F
 
     from churn_spark.config import load_config
-    from churn_spark.text import Cache, with_texts
+    from churn_spark.text import TextCounts, with_texts
+    from churn_spark.text_cache import Cache
 
     text = load_config(options={f"text.{name}": value for name, value in settings.items()}).text
     spark = session(target)
     df = spark.read.parquet(str(file))
-    cache_ = Cache(f"{target}_cache", f"{target}_work", "benchmark")
-    prepared, _ = with_texts(df, ["note"], text=text, cache=cache_)
+    prepared = with_texts(
+        df, ["note"], text=text, cache=Cache(f"{target}_cache", "benchmark"), work=f"{target}_work",
+        counts=TextCounts(),
+    )  # fmt: skip
     prepared.select("id", F.col("note__embedding").alias("vector")).write.parquet(str(target))
 
 
