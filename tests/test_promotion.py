@@ -27,7 +27,7 @@ NOISY = 1 / (1 + np.exp(-(LOGIT + RNG.normal(0, 1, 2_000)) / 1.3))
 
 def measured(probability: np.ndarray) -> Evaluation:
     table = metrics.evaluate(LABEL, probability, policy=POLICY, split="test", resamples=100)
-    return Evaluation(None, table, pd.DataFrame(), pd.DataFrame(), {})  # type: ignore[arg-type]
+    return Evaluation(None, table, pd.DataFrame(), {})  # type: ignore[arg-type]
 
 
 def against(new: np.ndarray, old: np.ndarray) -> Challenge:
@@ -73,7 +73,7 @@ def test_decide_of_a_first_model_needs_more_than_chance() -> None:
 
 def test_decide_fails_gates_that_cannot_be_computed() -> None:
     table = metrics.evaluate([0, 0, 0], [0.1, 0.2, 0.3], policy=POLICY, split="test", resamples=10)
-    nothing = Evaluation(None, table, pd.DataFrame(), pd.DataFrame(), {})  # type: ignore[arg-type]
+    nothing = Evaluation(None, table, pd.DataFrame(), {})  # type: ignore[arg-type]
     verdict = decide(Promotion(rule="always"), nothing, findings=(), challenge=None)
     assert {g.name for g in verdict.gates if not g.met} == {"roc_auc", "ece"}
 
