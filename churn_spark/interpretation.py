@@ -84,9 +84,10 @@ def _examples(summaries: npt.NDArray[np.object_], effect: pd.Series) -> pd.DataF
     table = pd.DataFrame({"summary": summaries, "effect": effect}).dropna()
     table = table.sort_values(["effect", "summary"]).drop_duplicates("summary")
     up, down = table[table["effect"] > 0].tail(EXAMPLES)[::-1], table[table["effect"] < 0].head(EXAMPLES)
-    found = pd.concat([up.assign(direction="up"), down.assign(direction="down")])
+    found = pd.concat([up, down])
     plain = [redaction.redact(summary)[0] for summary in found["summary"]]
-    return found.assign(summary=plain)[["direction", "summary", "effect"]]
+    direction = np.where(found["effect"] > 0, "up", "down")
+    return found.assign(summary=plain, direction=direction)[["direction", "summary", "effect"]]
 
 
 def _reasons(scored: pd.DataFrame) -> pd.DataFrame:
@@ -100,4 +101,4 @@ def _reasons(scored: pd.DataFrame) -> pd.DataFrame:
 
 
 def _concat(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return pd.concat([pd.DataFrame(), *(t for t in tables if len(t))], ignore_index=True)

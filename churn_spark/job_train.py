@@ -141,7 +141,9 @@ def _audit(run: Run, df: DataFrame) -> tuple[Rows, Insights]:
             found += audit.phrase_findings(text.name, counts, said.label)
             phrases.append(separating_phrases(counts, said.label))
         found += audit.note_date_findings(train.frame, train.label, leakage, snapshot=contract.snapshot)
-        insights = Insights(findings=_judged(run, found), phrases=pd.concat([pd.DataFrame(), *phrases]))
+        insights = Insights(
+            findings=_judged(run, found), phrases=pd.concat([pd.DataFrame(), *(p for p in phrases if len(p))])
+        )
         facts |= {"columns": len(columns), "findings": len(insights.findings or ())}
     return rows, insights
 
