@@ -277,7 +277,7 @@ def test_a_killed_run_loses_at_most_a_chunk(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     import soak_kill
 
-    counted = soak_kill.soak(tmp_path, kills=2, rows=200, chunk_tokens=2000, seed=3)
+    counted = soak_kill.soak(tmp_path, kills=1, rows=150, chunk_tokens=2000, seed=3)
     assert counted["kills"] > 0
     assert counted["equal"]
     assert counted["committed_twice"] == counted["left_behind"] == 0
