@@ -54,7 +54,7 @@ def compare(pairs: pd.DataFrame, model: ChurnModel, champion: ChurnModel, *, spl
     return Challenge(
         champion.model_id,
         measured.assign(variant="champion"),
-        differences.assign(baseline="champion"),
+        differences.assign(baseline="champion", n=len(label)),
         metrics.agreement(new, old, weight=drawn["weight"]),
         "" if _unseen(champion, split) else "it may have learnt from some of these rows, which favours it",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -87,11 +88,13 @@ def _ranks(settings: Promotion, result: Evaluation) -> Gate:
 
 
 def _is_calibrated(settings: Promotion, result: Evaluation) -> Gate:
-    """The calibration error, less what chance alone gives perfect probabilities, is small."""
+    """The calibration error is small, or what so few rows to calibrate on and to test on allow by chance."""
     error, rate = on_test(result.metrics, "ece"), on_test(result.metrics, "base_rate").value
     if not error.known or not 0 < rate < 1:
         return Gate("ece", False, "the calibration error on the test rows could not be computed")
-    most = max(settings.max_ece, 1.5 * chance_gap(rate, error.n))
+    calibrated_on = result.rows.get("calibration", error.n)
+    chance = math.hypot(chance_gap(rate, error.n), chance_gap(rate, calibrated_on))
+    most = max(settings.max_ece, 1.5 * chance)
     return Gate(
         "ece", error.value <= most, f"calibration error (ECE) {error.value:.3f}, at most {most:.3f} allowed"
     )
