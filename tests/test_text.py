@@ -149,7 +149,8 @@ def test_the_first_committed_value_wins_and_compaction_keeps_it(spark, filled, t
 
     def add_other_values():
         keys = spark.createDataFrame(pa.table({"key": [r.key for r in before]}))
-        other = keys.selectExpr("key", "array(1f) embedding", "0 tokens", "0 padded_tokens", "1 chunks")
+        other = keys.selectExpr("key", "array(1f) embedding", "0 tokens", "0 padded_tokens", "1 chunks",
+                                "'ok' status", "string(null) error", "0 calls")  # fmt: skip
         stored.add(other, staging=cache.staging("later"))
 
     add_other_values()
