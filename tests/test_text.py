@@ -257,7 +257,7 @@ def test_more_failed_notes_than_allowed_end_the_run(spark, tmp_path):
 
 
 def test_a_text_column_may_have_its_own_settings(spark, tmp_path):
-    own = {"feedback": {"source": "note", "redact": False, "max_chars": 20}}
+    own = {"feedback": {"source": "note", "redact": False, "max_chars": 24}}
     text = Text.model_validate({**TEXT.model_dump(), "columns": own})
     df = spark.createDataFrame([("a", NOTES[0], NOTES[2])], "id string, note string, feedback string")
     cache = Cache(str(tmp_path / "cache"), "r")
@@ -266,7 +266,7 @@ def test_a_text_column_may_have_its_own_settings(spark, tmp_path):
         df, ["note", "feedback"], text=text, cache=cache, work=str(tmp_path / "w"), counts=counts
     ).first()
     assert (row["note__status"], row["feedback__status"]) == ("passthrough", "truncated")
-    assert (row["note__summary"], row["feedback__summary"]) == (NOTES[0], "Mail jane@example.co")
+    assert (row["note__summary"], row["feedback__summary"]) == (NOTES[0], "Mail jane@example.com")
     np.testing.assert_array_equal(
         row["feedback__embedding"], notes.prepare([NOTES[2]], text.of("feedback"))[1][0]
     )
