@@ -101,7 +101,7 @@ def soak(folder: Path, *, kills: int, rows: int, chunk_tokens: int, seed: int) -
         while done < kills:
             process = start(disturbed, raw, server.url, chunk_tokens=chunk_tokens)
             wait_for_text_stage(process)
-            time.sleep(moment.uniform(0, 2 * seconds / kills))
+            time.sleep(moment.uniform(0, min(2 / kills, 0.8) * seconds))
             if process.poll() is not None:
                 break  # it was quicker
             process.send_signal(signal.SIGKILL)
