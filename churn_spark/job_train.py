@@ -99,11 +99,7 @@ def train(run: Run) -> None:
         with run.step("promote") as facts:
             facts |= {"promoted": verdict.promoted, "why": verdict.why}
             _refuse_unless_promoted(run, verdict)
-            _publish_measurements(
-                run,
-                replace(result, model=replace(result.model, model_id=run.record["model_id"])),
-                insights,
-            )
+            _publish_measurements(run, result, insights)
             promotion.set_champion(
                 config.models_path,
                 run.record["model_id"],
