@@ -16,7 +16,6 @@ from churn_spark.packages import check_columns, load_model
 from churn_spark.promotion import Challenge, read_pointer
 from churn_spark.run import Run
 from churn_spark.text import TextCounts, embedding_column, status_column, summary_column, with_texts
-from churn_spark.text_cache import Cache
 
 
 def challenge(run: Run, df: DataFrame, model: ChurnModel) -> Challenge | None:
@@ -75,7 +74,7 @@ def _as_it_reads(run: Run, df: DataFrame, champion: ChurnModel) -> DataFrame:
         df.drop(*mine),
         texts,
         text=theirs,
-        cache=Cache(run.config.text_cache, run.run_id),
+        cache=run.cache,
         work=storage.join(run.work, "champion"),
         counts=TextCounts(),
     )

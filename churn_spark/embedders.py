@@ -90,21 +90,22 @@ def identity(name: str, **params: Any) -> dict[str, Any]:
     return load_embedder(name, **params).identity
 
 
-def check_cosine(texts: Sequence[str], embedder: Embedder, *, reference: Embedder) -> float:
-    """Return the mean cosine between both embedders' vectors of a probe of texts.
-
-    Raises ResourceError below 0.99: `embedder`, in int8 say, is then no stand-in for `reference`.
-    """
+def mean_cosine(texts: Sequence[str], embedder: Embedder, *, reference: Embedder) -> float:
+    """The mean cosine between both embedders' vectors of a probe of texts."""
     vectors, expected = embedder.embed(texts).vectors, reference.embed(texts).vectors
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
-    cosine = float(np.mean((vectors * expected).sum(1) / norms))
+    return float(np.mean((vectors * expected).sum(1) / norms))
+
+
+def check_cosine(cosine: float) -> None:
+    """Raise ResourceError below 0.99: an embedder, in int8 say, is then no stand-in for the one in float32."""
     if not cosine >= MIN_COSINE:
         raise ResourceError(
-            f"mean cosine {cosine:.4f} to the reference over {len(texts)} texts, expected {MIN_COSINE}",
+            f"int8 vectors have a mean cosine of {cosine:.4f} to float32 on a probe of these notes, expected "
+            f"{MIN_COSINE}",
             where="text.embedder.precision",
             fix="set it to float32; int8 does not suit this CPU or model",
         )
-    return cosine
 
 
 # -- sentence-transformers ------------------------------------------------------------------------------

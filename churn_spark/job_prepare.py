@@ -16,7 +16,6 @@ from churn_spark.run import Run
 from churn_spark.sources import read_raw
 from churn_spark.tables import with_comments
 from churn_spark.text import TextCounts, with_texts
-from churn_spark.text_cache import Cache
 from churn_spark.validation import Counts, LabelUse, check_gates, split_valid
 
 log = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ def prepare(run: Run) -> None:
 def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
     """Raw table -> prepared rows; rejected rows go to `churn_rejects` before any gate can end the run."""
     config, contract = run.config, run.config.contract
-    cache = Cache(config.text_cache, run.run_id)
+    cache = run.cache
     for killed in run.clear_up():
         storage.remove(cache.staging(killed))
     with reading():

@@ -30,7 +30,6 @@ from churn_spark.scoring import (
     within_capacity,
 )
 from churn_spark.tables import SCORED_TABLES
-from churn_spark.text_cache import Cache
 
 
 def score(
@@ -120,7 +119,7 @@ def _scored(run: Run, live: DataFrame, model: ChurnModel, day: dt.date) -> DataF
         fresh,
         model,
         settings=settings,
-        cache=Cache(config.text_cache, run.run_id),
+        cache=run.cache,
         folder=storage.join(folder, "quoted"),
     ).withColumn("score_reused", F.lit(False))
     if kept is not None:
@@ -153,7 +152,13 @@ def _publish(run: Run, scored: DataFrame, model: ChurnModel, *, score_date: dt.d
     staged = stage(
         tables,
         {
-            "churn_reasons": reasons_table(scored, config.contract, run_id=run.run_id, customers=customers),
+            "churn_reasons": reasons_table(
+                scored,
+                config.contract,
+                label_basis=model.manifest["label_basis"],
+                run_id=run.run_id,
+                customers=customers,
+            ),
             "churn_scores": as_published(final, config.contract, rows=customers),
         },
         partition=day,

@@ -25,7 +25,7 @@ def price_texts(df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cac
     """
     total: Price = dict.fromkeys(("notes", "uncached", "characters", "estimated_tokens"), 0)
     for column in columns:
-        resolver = Resolver(df, column, text, cache, "", {})
+        resolver = Resolver(df, column, text, cache, "")
         resolved = resolver.resolved(resolver.distinct())
         lacking = F.col("lacks_note") | F.col("lacks_summary") | F.col("lacks_embedding")
         found = resolved.agg(F.sum("rows"), F.count_if(lacking), F.sum(F.when(lacking, F.length("item"))))

@@ -66,7 +66,7 @@ def _parts(risky: DataFrame, column: str, model: ChurnModel, cache: Cache, work:
 
     found = split.mapInArrow(leave_out, f"`{summary}` string, place int, key string, item string")
     items = found.groupBy("key").agg(F.min("item").alias("item"))
-    vectors = Resolver(items, column, model.text, cache, work, {}).embedded()
+    vectors = Resolver(items, column, model.text, cache, work).embedded()
     ordered = F.sort_array(F.collect_list(F.struct("place", "embedding")))
     return (
         found.join(vectors.select("key", "embedding"), "key")

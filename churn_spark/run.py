@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from churn_spark.config import Config
 from churn_spark.errors import ChurnError, LockedError
 from churn_spark.session import get_session
 from churn_spark.tables import Tables, small_table
+from churn_spark.text_cache import Cache
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +107,10 @@ class Run:
     def tables(self) -> Tables:
         return Tables.of(self.config, work=self.work, run_id=self.run_id)
 
+    @cached_property
+    def cache(self) -> Cache:
+        return Cache(self.config.text_cache, self.run_id)
+
     def locked(self) -> AbstractContextManager[None]:
         """Hold the job's lock on the output folder; a dry run needs none."""
         return nullcontext() if self.dry else lock(self.config.folder, self.job, self.run_id)
@@ -140,7 +146,7 @@ class Run:
         values = (
             self.run_id, self.job, "succeeded", None, 0, self.started_at, dt.datetime.now(dt.UTC),
             round(time.monotonic() - self._clock, 2), record["config_hash"], record["code_version"],
-            record["input"], record["model_id"], dt.date.fromisoformat(day) if day else None,
+            record["input"], record["model_id"], record["label_basis"], dt.date.fromisoformat(day) if day else None,
             rows["in"], rows["valid"], rows["rejected"], rows["duplicates"], rows["scored"],
             text.get("notes"), text.get("distinct"), text.get("summaries_computed"),
             text.get("embeddings_computed"), record["metrics"].get("roc_auc"),

@@ -76,6 +76,7 @@ REASONS = (
     Field("value", "string", "the customer's value of that column; null for text and baseline"),
     Field("effect", "float", "signed effect in log-odds"),
     Field("text", "string", "the reason as a sentence"),
+    LABEL_BASIS,
     Field("run_id", "string", "the run that wrote the row"),
 )
 # After the raw columns of a rejected row.
@@ -140,6 +141,7 @@ RUNS = (
     Field("code_version", "string", "version of churn_spark"),
     Field("input", "string", "the raw table"),
     Field("model_id", "string", "the model trained or used"),
+    LABEL_BASIS,
     Field("score_date", "date", "the as-of day of a scoring run"),
     Field("rows_in", "bigint", "raw rows read"),
     Field("rows_valid", "bigint", "rows that keep the contract"),

@@ -125,7 +125,9 @@ def _reasons_array(told: Reasons) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), structs)
 
 
-def reasons_table(scored: DataFrame, contract: Contract, *, run_id: str, customers: int) -> DataFrame:
+def reasons_table(
+    scored: DataFrame, contract: Contract, *, label_basis: str, run_id: str, customers: int
+) -> DataFrame:
     """`churn_reasons`: one row per customer and column, rank 0 the baseline; effects add up to the margin.
 
     Without `_reasons` there are no rows, so that a date never shows the reasons of an earlier run.
@@ -135,9 +137,8 @@ def reasons_table(scored: DataFrame, contract: Contract, *, run_id: str, custome
     key = F.col(contract.id.name).alias("customer_id")
     unfolded = scored.select(key, F.explode("_reasons").alias("r")).select("customer_id", "r.*")
     each = len(contract.role("numeric", "categorical", "text")) + 1
-    placed = _sorted(
-        unfolded.withColumn("run_id", F.lit(run_id)), "customer_id", "rank", rows=customers * each
-    )
+    same = {"label_basis": F.lit(label_basis), "run_id": F.lit(run_id)}
+    placed = _sorted(unfolded.withColumns(same), "customer_id", "rank", rows=customers * each)
     return with_comments(placed, REASONS)
 
 

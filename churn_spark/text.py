@@ -37,7 +37,6 @@ TASKS_PER_SLOT = 4
 BROADCAST_BYTES = 64_000_000
 PROBE_TEXTS = 256
 Compute = Callable[[list[str], list[str], NoteSettings], pa.RecordBatch]
-Budgets = dict[tuple[Kind, Remote], remote.Budget]  # the run's; columns with equal settings share one
 
 
 def summary_column(column: str) -> str:
@@ -109,11 +108,10 @@ def with_texts(
     Raises ResourceError when more than `text.max_error_share` of the notes failed, int8 vectors are too far
     from float32, or a remote endpoint or its budget stops the work, after what was answered is committed.
     """
-    budgets: Budgets = {}
     for _ in range(MAX_DAMAGED_FILES):
         found = TextCounts()
         try:
-            return _with_texts(df, columns, text, cache, work, found, budgets)
+            return _with_texts(df, columns, text, cache, work, found)
         except Exception as problem:
             if not _mended(problem, cache):
                 raise
@@ -135,14 +133,13 @@ def _with_texts(
     cache: Cache,
     work: str,
     total: TextCounts,
-    budgets: Budgets,
 ) -> DataFrame:
     if not columns:
         return df
     vectors = {}
     rows = df
     for column in columns:
-        resolver = Resolver(df, column, text, cache, storage.join(work, "text", column), budgets)
+        resolver = Resolver(df, column, text, cache, storage.join(work, "text", column))
         try:
             resolved = resolver.complete()
         finally:
@@ -224,11 +221,8 @@ STATUS_COUNTS = {
 class Resolver:
     """Finds what became of each distinct note of one text column, and computes what the cache lacks."""
 
-    def __init__(
-        self, df: DataFrame, column: str, text: Text, cache: Cache, work: str, budgets: Budgets
-    ) -> None:
+    def __init__(self, df: DataFrame, column: str, text: Text, cache: Cache, work: str) -> None:
         self.df, self.column, self.text, self.cache, self.work = df, column, text, cache, work
-        self.budgets = budgets
         self.spark, self.settings = df.sparkSession, text.of(column)
         self.counts = TextCounts()
         self.identities = {
@@ -312,6 +306,7 @@ class Resolver:
             return
         if kind == "embedding" and getattr(self.settings.embedder, "precision", "") == "int8":
             self.counts.int8_cosine = self._probe(items)
+            embedders.check_cosine(self.counts.int8_cosine)
         self.cache.describe(kind, self.identities[kind])
         budget = self._budget(kind)
         at_once = budget.left().partitions if budget else slots(self.spark)
@@ -364,7 +359,7 @@ class Resolver:
                 where="spark.speculation",
                 fix="start the session with spark.speculation=false",
             )
-        return self.budgets.setdefault((kind, limits), remote.Budget(limits))
+        return self.cache.budgets.setdefault((kind, limits), remote.Budget(limits))
 
     def _items(self, kind: Kind, resolved: DataFrame) -> DataFrame:
         """What a map lacks: key, and item, the text to compute it from; materialised."""
@@ -550,9 +545,7 @@ def _cosine(keys: list[str], items: list[str], settings: NoteSettings) -> pa.Rec
         update={"embedder": settings.embedder.model_copy(update={"precision": "float32"})}
     )
     texts = [notes.fold(t, settings) for t in _texts(items, settings)]
-    cosine = embedders.check_cosine(
-        texts, notes.load_embedder(settings), reference=notes.load_embedder(exact)
-    )
+    cosine = embedders.mean_cosine(texts, notes.load_embedder(settings), reference=notes.load_embedder(exact))
     return pa.RecordBatch.from_pydict({"cosine": [cosine]})
 
 

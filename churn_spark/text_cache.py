@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal
 
@@ -17,7 +17,9 @@ from pyspark.sql import DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as F
 
 from churn_spark import notes, storage
+from churn_spark.config import Remote
 from churn_spark.errors import InputError, ResourceError
+from churn_spark.remote import Budget
 from churn_spark.schemas import NOTES, ddl
 
 Kind = Literal["note", "summary", "embedding"]
@@ -26,6 +28,7 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
     "summary": ("key", "folded_id", "summary", "status", "error", "calls", "tokens"),
     "embedding": ("key", "embedding", "status", "error", "calls", "tokens", "padded_tokens", "chunks"),
 }
+Budgets = dict[tuple[Kind, Remote], Budget]  # columns with equal settings share one
 FOLDER = "identity=i"
 IDENTITY = "_identity.json"
 NUMBER = re.compile(r"\d{8}")
@@ -129,10 +132,11 @@ def _move_to_free(source: str, targets: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Cache:
-    """The cache's folder, and the run that adds to it."""
+    """The cache's folder, the run that adds to it, and what that run may still spend on it at remote endpoints."""
 
     folder: str
     run_id: str
+    budgets: Budgets = field(default_factory=dict, compare=False)
 
     def map(self, kind: Kind, identity: Mapping[str, Any]) -> CacheMap:
         """The map of what a provider of this identity computed."""

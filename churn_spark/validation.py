@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pyspark.sql import Column as SparkColumn
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from churn_spark import config
@@ -216,9 +216,10 @@ def split_valid(
 ) -> Validated:
     """Check all rows of a raw table and split them; both halves read only what is written to `folder`.
 
-    `df` is what `sources.read_raw` gives. A row with an error is rejected, and so is every row of a key that
-    comes with different values; of identical rows one stays. `valid` has the used columns in their types and
-    `_warnings`; `rejected` has them as raw strings (cut to 10,000 characters), `_corrupt_record`, `_errors`.
+    `df` is what `sources.read_raw` gives. A row with an error is rejected; of identical rows one stays. Of a key
+    that comes with different values every row is rejected in training; in scoring one stays, without the values
+    that differ. `valid` has the used columns in their types and `_warnings`; `rejected` has them as raw strings
+    (cut to 10,000 characters), `_corrupt_record`, `_errors`.
     Raises InputError where the input cannot be read to its end.
     """
     fate = (
@@ -249,20 +250,36 @@ def _written(df: DataFrame, path: str) -> DataFrame:
 
 
 def _repeated(valid: DataFrame, keys: DataFrame, contract: Contract, *, label: LabelUse) -> DataFrame:
-    """The rows whose key comes again, with a new `_fate`: rejected, identical, or the old one if kept."""
-    compared = [_raw(c) for c in contract.used if label == "required" or c.role != "label"]
-    row_hash = F.xxhash64(*compared, F.array(*[value.isNull() for value in compared]))
-    rows = valid.join(keys.drop("count"), list(contract.key), "left_semi").withColumn("_hash", row_hash)
+    """The rows whose key comes again, with a new `_fate`: rejected, identical, or the old one if kept.
+
+    In training, rows that differ are all rejected. In scoring one stays, degraded: where the rows differ it has no
+    value.
+    """
     same_key = Window.partitionBy(*map(quoted, contract.key))
-    differs = F.min("_hash").over(same_key) != F.max("_hash").over(same_key)
-    copy = F.row_number().over(same_key.orderBy(F.size("_warnings")))
-    rows = rows.withColumns({"_differs": differs, "_copy": copy})
+    compared = [c for c in contract.used if label == "required" or c.role != "label"]
+    row_hash = F.xxhash64(*map(_raw, compared), F.array(*[_raw(c).isNull() for c in compared]))
+    rows = valid.join(keys.drop("count"), list(contract.key), "left_semi").withColumn("_hash", row_hash)
+    copy = F.row_number().over(same_key.orderBy(F.size("_warnings"), "_hash"))
+    rows = rows.withColumns({"_differs": _differs(F.col("_hash"), same_key), "_copy": copy})
+    is_rejected = F.col("_differs") & ((F.col("_copy") > 1) | F.lit(label == "required"))
+    is_merged = F.col("_differs") & ~is_rejected
+    agreed = {
+        c.name: F.when(~is_merged | ~_differs(F.xxhash64(_raw(c)), same_key), _raw(c)) for c in compared
+    }
     problem = F.array(_described("duplicate_key", None, contract.key)).cast(PROBLEMS)
-    fate = (
-        F.when(F.col("_differs"), "rejected").when(F.col("_copy") > 1, "identical").otherwise(F.col("_fate"))
-    )
-    errors = F.when(F.col("_differs"), problem).otherwise(F.col("_errors"))
-    return rows.withColumns({"_errors": errors, "_fate": fate}).drop("_differs", "_copy", "_hash")
+    changed = {
+        "_errors": F.when(is_rejected, problem).otherwise(F.col("_errors")),
+        "_warnings": F.when(is_merged, F.concat("_warnings", problem)).otherwise(F.col("_warnings")),
+        "_fate": F.when(is_rejected, "rejected")
+        .when(is_merged, "degraded")
+        .when(F.col("_copy") > 1, "identical")
+        .otherwise(F.col("_fate")),
+    }
+    return rows.withColumns({**agreed, **changed}).drop("_differs", "_copy", "_hash")
+
+
+def _differs(value: SparkColumn, same_key: WindowSpec) -> SparkColumn:
+    return F.min(value).over(same_key) != F.max(value).over(same_key)
 
 
 def _told(column: Column) -> SparkColumn:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -127,14 +128,27 @@ def encode(texts: Sequence[str], encoder: Encoder, *, batch_size: int, batch_tok
 def encode_windows(
     ids: Sequence[Sequence[int]], encoder: Encoder, *, batch_size: int, batch_tokens: int
 ) -> Matrix:
-    """Token ids of each window, special ones included -> vectors (windows, dimension)."""
+    """Token ids of each window, special ones included -> vectors (windows, dimension).
+
+    Torch's threads (one in a Spark worker, all cores in a service) take a batch each.
+    """
     factor = CUDA_FACTOR if encoder.device == "cuda" else 1
     rows = np.empty((len(ids), encoder.dimension), np.float32)
-    with inference():
-        for batch in batches(ids, batch_size=factor * batch_size, batch_tokens=factor * batch_tokens):
+
+    def fill(batch: list[int]) -> None:
+        with inference():
             windows = torch.tensor([ids[i] for i in batch], device=encoder.device)
             copies = -(-MIN_TOKENS // windows.numel())
             rows[batch] = encoder.forward(windows.repeat(copies, 1))[: len(batch)].cpu().numpy()
+
+    todo = list(batches(ids, batch_size=factor * batch_size, batch_tokens=factor * batch_tokens))
+    threads = 1 if encoder.device == "cuda" else min(torch.get_num_threads(), len(todo))
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, reversed(todo)))  # the longest first
+    else:
+        for batch in todo:
+            fill(batch)
     return rows
 
 

@@ -64,7 +64,8 @@ def scored(
     folder = tmp_path_factory.mktemp("scored")
     rows = records(raw)
     keyless = [{**rows[0], "customer_id": bad} for bad in (None, " ", "x" * 10_000)]
-    pd.DataFrame([*rows, *keyless], dtype="string").to_parquet(folder / "raw.parquet")
+    twice = [{**rows[0], "customer_id": "twice", "age": age} for age in ("30", "40")]
+    pd.DataFrame([*rows, *keyless, *twice], dtype="string").to_parquet(folder / "raw.parquet")
     shutil.copytree(output / "models", folder / "out/models")
     job = ["score", "-q", "--raw", str(folder / "raw.parquet"), "--models", str(folder / "out/models"),
            "--set", "validation.max_reject_share=1", "--set", f"text.cache={folder}/notes"]  # fmt: skip
@@ -91,10 +92,20 @@ def test_every_keyed_row_is_scored_exactly_once_on_every_date(scored: tuple[Path
     folder, rows = scored
     for day in ("2026-01-29", "2026-01-30", "2026-01-31"):
         found = of_date(folder / "out", "churn_scores", day)
-        assert sorted(found["customer_id"]) == sorted(r["customer_id"] for r in rows)
+        assert sorted(found["customer_id"]) == sorted(["twice", *(r["customer_id"] for r in rows)])
         assert set(found["score_status"]) == {"ok", "degraded"}
         assert found["churn_probability"].between(0, 1).all()
         assert found["score_reused"].all() == (day != "2026-01-29")
+
+
+def test_an_id_with_two_ages_is_scored_without_an_age(scored: tuple[Path, list[dict]]) -> None:
+    folder, rows = scored
+    found = of_date(folder / "out", "churn_scores").set_index("customer_id").loc["twice"]
+    assert found["status_detail"] == "several rows with this key, with different values"
+    without = ChurnModel.load(folder / "out/models").predict(
+        [{**rows[0], "customer_id": "twice", "age": None}]
+    )
+    assert found["churn_probability"] == pytest.approx(without[0]["churn_probability"], abs=1e-9)
 
 
 def test_spark_and_in_process_are_equal(scored: tuple[Path, list[dict]]) -> None:
@@ -141,7 +152,7 @@ def test_backfill_records_each_dates_model_and_refuses_an_empty_range(
     record = json.loads(next((folder / "out/_runs").glob("*/run.json")).read_text())
     champion = json.loads((folder / "out/models/champion.json").read_text())["model_id"]
     assert [(d["score_date"][-2:], d["model_id"], d["rows"]) for d in record["score_dates"]] == [
-        (day, champion, len(rows)) for day in ("29", "30", "31")
+        (day, champion, len(rows) + 1) for day in ("29", "30", "31")
     ]
     assert main(["score", "--score-date", "2026-01-31", "--until", "2026-01-30"]) == 2
     assert "--until" in capsys.readouterr().err

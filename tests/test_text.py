@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from churn_spark import notes, storage
+from churn_spark import embedders, notes, storage
 from churn_spark.config import Text
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.pricing import price_texts
@@ -72,15 +72,17 @@ def test_with_texts_gives_what_a_service_gives(filled):
     assert counts.padding == 1.0
 
 
-def test_vectors_do_not_depend_on_partitions_chunks_or_cache(spark, filled, tmp_path):
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_vectors_do_not_depend_on_partitions_chunks_or_cache(spark, filled, tmp_path, precision):
     """The real model, in other partitions, chunks and a fresh cache, and in this process: the same bits."""
-    text = Text(chunk_tokens=200)
+    usual = Text.model_validate({"embedder": {"precision": precision}})
+    text = usual.model_copy(update={"chunk_tokens": 200})
     texts = [f"{note} {'Once more. ' * n}" for n, note in enumerate(NOTES[:3] * 4)]
     one, _ = run(spark, tmp_path, run_id="chunked", text=text, texts=texts, partitions=1)
     again, _ = run(spark, tmp_path, run_id="cached", text=text, texts=texts, partitions=4)
-    whole, _ = run(spark, tmp_path / "other", text=Text(), texts=texts[::-1], partitions=3)
+    whole, _ = run(spark, tmp_path / "other", text=usual, texts=texts[::-1], partitions=3)
     assert equal(one, again)
-    _, vectors = notes.prepare(texts, Text().of("note"))
+    _, vectors = notes.prepare(texts, usual.of("note"))
     np.testing.assert_array_equal(np.stack(one["note__embedding"]), vectors)
     np.testing.assert_array_equal(np.stack(whole["note__embedding"])[::-1], vectors)
 
@@ -245,6 +247,18 @@ def test_int8_is_probed_on_the_runs_own_notes(spark, tmp_path, monkeypatch):
     assert counts.int8_cosine is not None
     assert 0.99 <= counts.int8_cosine < 1
     assert run(spark, tmp_path, run_id="r2", text=text)[1].int8_cosine is None  # nothing to embed
+
+
+def test_int8_is_refused_where_it_is_too_far_from_float32(spark, tmp_path, monkeypatch):
+    """The real model, and a bar that it cannot reach."""
+    monkeypatch.setattr(embedders, "MIN_COSINE", 0.9999)
+    cache, counts = Cache(str(tmp_path / "cache"), "r1"), TextCounts()
+    text = Text.model_validate({"embedder": {"precision": "int8"}})
+    with pytest.raises(ResourceError, match="set it to float32") as refused:
+        with_texts(table(spark), ["note"], text=text, cache=cache, work=str(tmp_path / "w"), counts=counts)
+    assert refused.value.exit_code == 23
+    assert 0.99 <= counts.int8_cosine < 0.9999
+    assert cache.map("embedding", notes.embedding_identity(text.of("note"))).files() == []
 
 
 def test_more_failed_notes_than_allowed_end_the_run(spark, tmp_path):

@@ -170,17 +170,22 @@ def test_split_valid_keeps_or_rejects_every_row_in_training(spark: SparkSession,
 def test_split_valid_drops_no_row_with_a_key_in_scoring(spark: SparkSession, tmp_path: Path) -> None:
     found = split(spark, tmp_path, "ignored")
     valid = {row.id: row for row in found.valid.collect()}
-    assert set(valid) == {"a", "b", "c", "e", "f", "g", "h"}
+    assert set(valid) == {"a", "b", "c", "d", "e", "f", "g", "h"}
+    assert (valid["d"].age, valid["d"].plan, valid["d"].note) == (40, "pro", None)  # what its rows agree on
+    assert [p.name for p in valid["d"]._warnings] == ["duplicate_key"]
     assert (valid["e"].age, [p.name for p in valid["e"]._warnings]) == (None, ["not_a_number"])
     assert (valid["h"].note, [p.name for p in valid["h"]._warnings]) == (None, ["bad_encoding"])
     assert {p.columns[0] for p in valid["f"]._warnings} == {"age", "plan"}
     assert valid["f"].churn is None
     assert len(valid["e"].note) == 12_000
     counts = found.counts
-    assert (counts.rows_in, counts.valid, counts.rejected, counts.duplicates) == (15, 7, 7, 1)
-    assert counts.degraded == 3
-    assert counts.by_rule == {"duplicate_key": 3, "id:id_missing": 2, "malformed_row": 1, "row_too_long": 1}
-    assert sum(counts.by_warning.values()) == 4
+    assert (counts.rows_in, counts.valid, counts.rejected, counts.duplicates) == (15, 8, 6, 1)
+    assert counts.degraded == 4
+    assert counts.by_rule == {"duplicate_key": 2, "id:id_missing": 2, "malformed_row": 1, "row_too_long": 1}
+    assert sum(counts.by_warning.values()) == 5
+    rejected = [row.note for row in found.rejected.collect() if row.id == "d"]
+    assert len(rejected) == 2
+    assert set(rejected) <= {"one", "other"}  # as they were
 
 
 def test_split_valid_reads_nothing_twice_and_explains_a_failed_read(

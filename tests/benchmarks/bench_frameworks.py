@@ -10,7 +10,7 @@ ours      `with_texts`, notes embedded as they are
 default   `with_texts` with the default settings: redacted, and the summary embedded (other vectors, not compared)
 ray       `map_batches` with a class on a pool of one actor a core
 daft      a class UDF, batched, one process a core
-original  a pandas UDF with a pool of 4 threads, one note a call of SentenceTransformer.encode
+original  one process without Spark: pandas, a pool of 4 threads, one note a call of SentenceTransformer.encode
 """
 
 from __future__ import annotations
@@ -130,13 +130,13 @@ def times(slow: Sequence[float], fast: Sequence[float]) -> float:
 
 
 @cache
-def model() -> Any:
+def model(threads: int = 1) -> Any:
     import torch
     from sentence_transformers import SentenceTransformer
 
     from churn_spark.model_files import PACKAGED, model_folder
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     loaded = SentenceTransformer(str(model_folder(PACKAGED)), device="cpu", local_files_only=True)
     loaded.encode(["Warm up."])
     return loaded
@@ -152,8 +152,8 @@ def stamped(ids: Sequence[int], embed: Callable[[], Any]) -> dict[str, Any]:
     }
 
 
-def encode(texts: Sequence[str]) -> Any:
-    return model().encode(list(texts), batch_size=32, show_progress_bar=False)
+def encode(texts: Sequence[str], threads: int = 1) -> Any:
+    return model(threads).encode(list(texts), batch_size=32, show_progress_bar=False)
 
 
 # -- contenders: a Parquet file of (id, note) -> a folder of Parquet files of (id, vector) ------------------
@@ -195,17 +195,13 @@ def ours_steady(source: Path, target: Path) -> None:
 
 
 def original(source: Path, target: Path) -> None:
-    df = session(target).read.parquet(str(source))
-    df.repartition(CORES).mapInArrow(_original_in_spark, DDL).write.parquet(str(target))
-
-
-def _original_in_spark(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    model()
+    model(CORES)
+    rows = pd.read_parquet(source)
     with ThreadPoolExecutor(4) as pool:
-        for batch in batches:
-            texts = batch.column("note").to_pylist()
-            one_by_one = partial(pool.map, lambda text: encode([text])[0], texts)
-            yield _as_batch(stamped(batch.column("id").to_pylist(), one_by_one))
+        one_by_one = partial(pool.map, lambda note: encode([note], CORES)[0], rows["note"])
+        made = stamped(rows["id"].tolist(), one_by_one)
+    target.mkdir()
+    pd.DataFrame(made).to_parquet(target / "vectors.parquet")
 
 
 def _ours_in_spark(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -1,16 +1,12 @@
-"""The text stage in Spark: duplication, second runs, a million notes: `python tests/benchmarks/bench_text_stage.py`.
+"""The text stage in Spark: duplication and second runs: `python tests/benchmarks/bench_text_stage.py`.
 
-Without options: the same distinct notes once, 5 and 50 times, each into a fresh cache; then an unchanged second
-run, and one with a tenth of the notes changed. All in one session; vectors are checked to be equal throughout.
-With --million: a million notes, 20,000 of them distinct, through the job `prepare` in processes of its own, whose
-resident memory is added up twice a second (what forked workers share counts several times).
+The same distinct notes once, 5 and 50 times, each into a fresh cache; in between an unchanged second run, and one
+with a tenth of the notes changed. All in one session; vectors are checked to be equal throughout.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,7 +18,6 @@ import pyarrow.parquet as pq
 from churn_spark.sample_notes import TOPICS, write_note
 
 FACTORS = (1, 5, 50)
-MILLION, DISTINCT = 1_000_000, 20_000
 
 
 def notes(count: int, *, version: int = 0) -> list[str]:
@@ -82,61 +77,10 @@ def compare(count: int) -> None:
                       f"| {counts.computed:,} |", flush=True)  # fmt: skip
 
 
-def million() -> None:
-    texts = notes(DISTINCT)
-    with tempfile.TemporaryDirectory() as name:
-        raw = Path(name) / "raw.parquet"
-        numbers = range(MILLION)
-        plans = ["monthly", "yearly"]
-        columns = {
-            "customer_id": [f"C{n:07d}" for n in numbers],
-            "age": [20 + n % 60 for n in numbers],
-            "tenure": [n % 100 for n in numbers],
-            "spend_rate": [float(n % 90) for n in numbers],
-            "plan_type": [plans[n % 2] for n in numbers],
-            "churn": [n % 5 == 0 for n in numbers],
-            "ticket_notes": pa.DictionaryArray.from_arrays([n % DISTINCT for n in numbers], texts),
-        }
-        pq.write_table(pa.table(columns), raw, row_group_size=100_000)
-        code = "import sys; from churn_spark.cli import main; sys.exit(main(sys.argv[1:]))"
-        command = [sys.executable, "-c", code, "prepare", "--raw", str(raw), "--output", f"{name}/out",
-                   "--set", 'spark.conf.spark.master="local[2]"']  # fmt: skip
-        for run in ("first", "unchanged"):
-            start = time.perf_counter()
-            process = subprocess.Popen(command)
-            peak = 0
-            while process.poll() is None:
-                peak = max(peak, resident(process.pid))
-                time.sleep(0.5)
-            print(f"{run} run: exit code {process.returncode}, {time.perf_counter() - start:.0f} s, "
-                  f"peak resident memory {peak / 2**30:.1f} GiB", flush=True)  # fmt: skip
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory of a process and all below it."""
-    found = {}
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        except OSError:
-            continue
-        found[int(status.parent.name)] = (int(lines["PPid"]), int(lines.get("VmRSS", "0 kB").split()[0]))
-    family, size = {pid}, 0
-    while size < len(family):
-        size = len(family)
-        family |= {child for child, (parent, _) in found.items() if parent in family}
-    return 1024 * sum(found[p][1] for p in family if p in found)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--notes", type=int, default=4000, help="distinct notes")
-    parser.add_argument("--million", action="store_true")
-    options = parser.parse_args()
-    if options.million:
-        million()
-    else:
-        compare(options.notes)
+    compare(parser.parse_args().notes)
 
 
 if __name__ == "__main__":
