@@ -163,7 +163,7 @@ def main() -> None:
         table = spark.read.parquet(str(path))
         sklearn = xgb.XGBClassifier()
         sklearn._Booster, sklearn.n_classes_ = model.booster, 2
-        transformer = SparkXGBClassifierModel(xgb_sklearn_model=sklearn).setFeaturesCol("features")
+        transformer = SparkXGBClassifierModel(xgb_sklearn_model=sklearn)  # reads `features`
 
         def ours(top: int) -> float:
             scored = with_scores(table.drop("features"), model, top=top, templates={})
