@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xgboost as xgb
-from xgboost.spark import SparkXGBClassifierModel
+from xgboost.spark import SparkXGBClassifier, SparkXGBClassifierModel
 
 from churn_spark.arrow import list_array, vector_matrix
 from churn_spark.calibration import Calibrator
@@ -163,7 +163,7 @@ def main() -> None:
         table = spark.read.parquet(str(path))
         sklearn = xgb.XGBClassifier()
         sklearn._Booster, sklearn.n_classes_ = model.booster, 2
-        transformer = SparkXGBClassifierModel(xgb_sklearn_model=sklearn)  # reads `features`
+        transformer = SparkXGBClassifier()._copyValues(SparkXGBClassifierModel(xgb_sklearn_model=sklearn))
 
         def ours(top: int) -> float:
             scored = with_scores(table.drop("features"), model, top=top, templates={})
