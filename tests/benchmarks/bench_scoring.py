@@ -21,6 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xgboost as xgb
+from pyspark.ml.functions import vector_to_array
+from pyspark.sql import functions as F
 from xgboost.spark import SparkXGBClassifier, SparkXGBClassifierModel
 
 from churn_spark.arrow import list_array, vector_matrix
@@ -171,9 +173,8 @@ def main() -> None:
 
         def theirs() -> float:
             made = transformer.transform(table.select("features"))
-            return float(
-                made.selectExpr("avg(element_at(vector_to_array(rawPrediction), 2))").collect()[0][0]
-            )
+            margin = vector_to_array("rawPrediction")[1]
+            return float(made.select(F.avg(margin)).collect()[0][0])
 
         contenders = {
             "native loop": lambda: native(path, model, options.cores),
