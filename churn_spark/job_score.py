@@ -17,7 +17,7 @@ from churn_spark.model import ChurnModel
 from churn_spark.packages import check_fits, load_model
 from churn_spark.publishing import publish, recover, stage
 from churn_spark.requoting import with_quotes
-from churn_spark.reuse import carried_forward, with_input_hash
+from churn_spark.reuse import carried_forward, left_to_score, with_input_hash
 from churn_spark.run import Run
 from churn_spark.scoring import (
     as_published,
@@ -110,7 +110,7 @@ def _scored(run: Run, live: DataFrame, model: ChurnModel, day: dt.date) -> DataF
             key=key, folder=storage.join(folder, "kept"),
         )  # fmt: skip
     if kept is not None:
-        fresh = fresh.join(kept.select(key), key, "left_anti")
+        fresh = left_to_score(fresh, kept, key=key, folder=storage.join(folder, "fresh"))
     made = with_scores(fresh, model, top=settings.reasons, templates=settings.templates)
     made.write.mode("overwrite").parquet(storage.join(folder, "scored"))
     made = spark.read.schema(made.schema).parquet(storage.join(folder, "scored"))
@@ -159,7 +159,7 @@ def _publish(run: Run, scored: DataFrame, model: ChurnModel, *, score_date: dt.d
                 run_id=run.run_id,
                 customers=customers,
             ),
-            "churn_scores": as_published(final, config.contract, rows=customers),
+            "churn_scores": as_published(final, config.contract, customers=customers),
         },
         partition=day,
     )

@@ -21,7 +21,7 @@ from churn_spark.schemas import REASONS, SCORES, Field, ddl, scores_schema
 from churn_spark.tables import small_table, with_comments
 from churn_spark.text import embedding_column, status_column, summary_column
 
-ROWS_PER_FILE = 1_000_000
+CUSTOMERS_PER_FILE = 250_000  # some 50 MB
 
 SCORED: tuple[Field, ...] = tuple(f for f in SCORES if f.name in RECORD_FIELDS)
 
@@ -135,11 +135,10 @@ def reasons_table(
     if "_reasons" not in scored.columns:
         return small_table(scored.sparkSession, [], REASONS)
     key = F.col(contract.id.name).alias("customer_id")
-    unfolded = scored.select(key, F.explode("_reasons").alias("r")).select("customer_id", "r.*")
-    each = len(contract.role("numeric", "categorical", "text")) + 1
+    placed = _sorted(scored.select(key, "_reasons"), customers=customers)
+    unfolded = placed.select("customer_id", F.explode("_reasons").alias("r")).select("customer_id", "r.*")
     same = {"label_basis": F.lit(label_basis), "run_id": F.lit(run_id)}
-    placed = _sorted(unfolded.withColumns(same), "customer_id", "rank", rows=customers * each)
-    return with_comments(placed, REASONS)
+    return with_comments(unfolded.withColumns(same), REASONS)
 
 
 def with_status(df: DataFrame, contract: Contract) -> DataFrame:
@@ -221,17 +220,17 @@ def with_previous(df: DataFrame, history: DataFrame | None, *, key: str, before:
     )
 
 
-def as_published(df: DataFrame, contract: Contract, *, rows: int) -> DataFrame:
-    """Select `churn_scores`' columns with their types and comments, sorted by customer in files of a million."""
+def as_published(df: DataFrame, contract: Contract, *, customers: int) -> DataFrame:
+    """Select `churn_scores`' columns with their types and comments, sorted by customer."""
     named = df.withColumn("customer_id", F.col(contract.id.name))
-    return with_comments(_sorted(named, "customer_id", rows=rows), scores_schema(contract))
+    return with_comments(_sorted(named, customers=customers), scores_schema(contract))
 
 
-def _sorted(df: DataFrame, *by: str, rows: int) -> DataFrame:
-    """Sorted across files of about a million rows, for readers that look for one customer."""
-    files = max(1, -(-rows // ROWS_PER_FILE))
-    placed = df.repartitionByRange(files, *by) if files > 1 else df.coalesce(1)
-    return placed.sortWithinPartitions(*by)
+def _sorted(df: DataFrame, *, customers: int) -> DataFrame:
+    """Sorted by customer across files, for readers that look for one."""
+    files = max(1, -(-customers // CUSTOMERS_PER_FILE))
+    placed = df.repartitionByRange(files, "customer_id") if files > 1 else df.coalesce(1)
+    return placed.sortWithinPartitions("customer_id")
 
 
 def check_scores(

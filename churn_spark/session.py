@@ -9,9 +9,11 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession, functions
 
 from churn_spark.config import conf_folder
+
+BROADCAST_BYTES = 64_000_000
 
 # Needed for correct results anywhere; none of them is a matter of taste.
 REQUIRED = {
@@ -81,6 +83,11 @@ def slots(spark: SparkSession) -> int:
     """How many tasks can run at once."""
     per_task = int(spark.conf.get("spark.task.cpus", "1") or 1)
     return max(1, int(spark.sparkContext.defaultParallelism) // per_task)
+
+
+def broadcast_if_small(df: DataFrame, rows: int, bytes_per_row: int) -> DataFrame:
+    """The table, to be broadcast if it is small: a join then moves no row of the large one."""
+    return functions.broadcast(df) if rows * bytes_per_row <= BROADCAST_BYTES else df
 
 
 def ship_package(spark: SparkSession) -> None:

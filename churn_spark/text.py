@@ -26,7 +26,7 @@ from churn_spark.arrow import list_array
 from churn_spark.columns import EMPTY_NOTES
 from churn_spark.config import NoteSettings, Remote, Text
 from churn_spark.errors import ChurnError, ConfigError, ResourceError
-from churn_spark.session import slots
+from churn_spark.session import broadcast_if_small, slots
 from churn_spark.text_cache import COLUMNS, Cache, CacheMap, Kind, schema
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 CHARS_PER_TOKEN = 4
 TOKENS_PER_TASK = 10_000
 TASKS_PER_SLOT = 4
-BROADCAST_BYTES = 64_000_000
 PROBE_TEXTS = 256
 Compute = Callable[[list[str], list[str], NoteSettings], pa.RecordBatch]
 
@@ -164,17 +163,14 @@ def _with_resolved(df: DataFrame, column: str, resolved: DataFrame, counts: Text
         F.col("status").alias(status_column(column)),
         F.col("embed_id").alias(_vector_id(column)),
     )
-    joined = df.withColumn(key, F.sha2(column, 256)).join(_small(found, counts.distinct, 1_000), key, "left")
+    joined = df.withColumn(key, F.sha2(column, 256)).join(
+        broadcast_if_small(found, counts.distinct, 1_000), key, "left"
+    )
     return joined.drop(key).fillna(notes.EMPTY, [status_column(column)])
 
 
 def _vector_id(column: str) -> str:
     return f"{column}__vector"
-
-
-def _small(df: DataFrame, rows: int, bytes_per_row: int) -> DataFrame:
-    """The table, to be broadcast if it is small: a join then moves no row of the large one."""
-    return F.broadcast(df) if rows * bytes_per_row <= BROADCAST_BYTES else df
 
 
 def vector_dimension(df: DataFrame, column: str) -> int:
@@ -283,13 +279,13 @@ class Resolver:
         """The vectors of the resolved notes, materialised apart from the cache: vector id, embedding."""
         needed = resolved.select(F.col("embed_id").alias("key")).where("key is not null").distinct()
         found = self.maps["embedding"].first(self.spark).select("key", "embedding")
-        found = found.join(_small(needed, self.counts.distinct, 100), "key", "left_semi")
+        found = found.join(broadcast_if_small(needed, self.counts.distinct, 100), "key", "left_semi")
         written = self._written(found, "vectors").select(
             F.col("key").alias(_vector_id(self.column)),
             F.col("embedding").alias(embedding_column(self.column)),
         )
         first = written.first()
-        return _small(written, self.counts.distinct, 100 + 4 * len(first[1]) if first else 0)
+        return broadcast_if_small(written, self.counts.distinct, 100 + 4 * len(first[1]) if first else 0)
 
     def embedded(self) -> DataFrame:
         """The vectors (key, embedding) of `df`, texts as they are to be embedded (key, item)."""
