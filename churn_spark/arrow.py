@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Matrix = npt.NDArray[np.float32]
 
@@ -26,13 +27,29 @@ def arrow_array(values: Any, kind: pa.DataType) -> pa.Array:
 
 
 def vector_matrix(column: pa.ChunkedArray, dimension: int) -> Matrix:
-    """An Arrow list<float> column as a float32 matrix, without making Python objects."""
+    """An Arrow column of vectors (bytes of float32, or list<float>) as a float32 matrix, rows of NaN for nulls."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    known = array.drop_null()
+    if pa.types.is_list(known.type):
+        numbers = known.flatten().to_numpy(zero_copy_only=False)
+    else:
+        fixed = known.cast(pa.binary(4 * dimension))
+        start = fixed.offset * dimension
+        numbers = np.frombuffer(fixed.buffers()[1], np.float32)[start : start + len(fixed) * dimension]
     matrix = np.full((len(array), dimension), np.nan, np.float32)
-    present = np.asarray(array.is_valid())
-    if present.any():
-        matrix[present] = array.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, dimension)
+    matrix[np.asarray(array.is_valid())] = numbers.reshape(-1, dimension)
     return matrix
+
+
+def vector_array(matrix: Matrix) -> pa.BinaryArray:
+    """A float32 matrix as an Arrow column of bytes, null for rows that begin with NaN.
+
+    Spark moves bytes at once, a list<float> number by number.
+    """
+    rows, width = matrix.shape
+    data = pa.py_buffer(np.ascontiguousarray(matrix, np.float32))
+    vectors = pa.Array.from_buffers(pa.binary(4 * width), rows, [None, data]).cast(pa.binary())
+    return pc.if_else(~np.isnan(matrix[:, 0]), vectors, pa.scalar(None, vectors.type))
 
 
 def list_array(matrix: Matrix) -> pa.ListArray:

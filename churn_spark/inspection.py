@@ -44,10 +44,10 @@ def collect_rows(df: DataFrame, contract: Contract, *, keep: Sequence[str] = ())
     table = chosen.toArrow().sort_by([(k, "ascending") for k in contract.key])
     vectors = {}
     for name in texts:
-        lists = table.column(embedding_column(name)).combine_chunks()
-        known = lists.drop_null()
+        column = table.column(embedding_column(name))
+        known = column.drop_null()
         if len(known):
-            vectors[name] = vector_matrix(lists, len(known[0]))
+            vectors[name] = vector_matrix(column, len(known[0].as_py()) // 4)
     summaries = {t: table.column(summary_column(t)).to_pandas().to_numpy(object) for t in texts}
     frame = table.select([*dict.fromkeys([*contract.key, "split", "label", *columns, *texts])]).to_pandas()
     frame = frame.assign(**{t: [_shown(note) for note in frame[t]] for t in texts})

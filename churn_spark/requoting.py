@@ -71,5 +71,5 @@ def _parts(risky: DataFrame, column: str, model: ChurnModel, cache: Cache, work:
     return (
         found.join(vectors.select("key", "embedding"), "key")
         .groupBy(summary)
-        .agg(F.flatten(F.transform(ordered, lambda p: p["embedding"])).alias(parts_column(column)))
+        .agg(F.transform(ordered, lambda p: p["embedding"]).alias(parts_column(column)))
     )

@@ -179,7 +179,7 @@ NOTES = (
     Field(
         "error", "string", "why there is no answer; such rows only tell what was tried and are asked again"
     ),
-    Field("embedding", "array<float>", "embedding: the vector"),
+    Field("embedding", "binary", "embedding: the vector, float32 little-endian"),
     Field("calls", "int", "calls to a remote endpoint, also those that failed"),
     Field("tokens", "int", "embedding: tokens of the text; remote: tokens that the endpoint billed"),
     Field("padded_tokens", "int", "embedding: tokens computed, padding included"),

@@ -86,9 +86,9 @@ def _delivered(batch: pa.RecordBatch, dimensions: Mapping[str, int]) -> Embed:
         found = np.full((len(texts), dimensions[column]), np.nan, np.float32)
         given = batch.column(parts_column(column))
         for row, start, count in zip(*np.unique(rows, return_index=True, return_counts=True), strict=True):
-            flat = given[int(row)].values
-            if flat is not None and len(flat) == count * found.shape[1]:
-                found[start : start + count] = flat.to_numpy(zero_copy_only=False).reshape(count, -1)
+            parts = given[int(row)].values
+            if parts is not None and len(parts) == count:
+                found[start : start + count] = vector_matrix(parts, found.shape[1])
         return found
 
     return embed

@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -136,7 +137,7 @@ def write_text(path: str, text: str) -> None:
     if is_local(path):
         target = local(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, target)
         return

@@ -17,12 +17,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from churn_spark import embedders, notes, redaction, remote, storage
-from churn_spark.arrow import list_array
+from churn_spark.arrow import vector_array
 from churn_spark.columns import EMPTY_NOTES
 from churn_spark.config import NoteSettings, Remote, Text
 from churn_spark.errors import ChurnError, ConfigError, ResourceError
@@ -99,7 +98,7 @@ class TextCounts:
 def with_texts(
     df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cache, work: str, counts: TextCounts
 ) -> DataFrame:
-    """Add for each text column `<column>__summary`, `__status` (string) and `__embedding` (array<float>).
+    """Add for each text column `<column>__summary`, `__status` (string) and `__embedding` (float32 as binary).
 
     The result is materialised in the folder `work`, each distinct vector once: rows find theirs by a join. A
     blank note gets status `empty` and nulls, one that could not be processed `failed`. A damaged cache file
@@ -175,8 +174,8 @@ def _vector_id(column: str) -> str:
 
 def vector_dimension(df: DataFrame, column: str) -> int:
     """The length of a text column's vectors; 0 where no row has one."""
-    first = df.select(F.size(embedding_column(column)).alias("n")).where("n > 0").first()
-    return int(first["n"]) if first else 0
+    first = df.select(F.length(embedding_column(column)).alias("bytes")).where("bytes > 0").first()
+    return int(first["bytes"]) // 4 if first else 0
 
 
 def is_blank(note: Column) -> Column:
@@ -198,6 +197,37 @@ def _computed(kind: Kind, added: Sequence[Row], budget: remote.Budget | None) ->
         if budget:
             counts.add(TextCounts(calls=row.calls, billed_tokens=row.tokens))
     return counts
+
+
+class _Progress:
+    """How far a map of the cache has been filled, in distinct texts: a log line per chunk."""
+
+    def __init__(self, kind: Kind, column: str, total: int, chunks: int) -> None:
+        self.kind, self.column, self.total, self.chunks = kind, column, total, chunks
+        self.chunk = self.done = self.tried = self.tokens = 0
+        self.stop = ""  # the error that ends it before the last chunk
+        self.started = time.monotonic()
+
+    @property
+    def goes_on(self) -> bool:
+        return self.chunk < self.chunks and not self.stop
+
+    def add(self, added: Sequence[Row]) -> None:
+        self.chunk += 1
+        self.done += sum(row.rows for row in added if row.error is None)
+        self.tried += sum(row.rows for row in added if row.status != "pending")
+        self.tokens += sum(row.tokens for row in added)
+        self.stop = next((row.error for row in added if row.status == "pending"), "")
+        seconds = time.monotonic() - self.started
+        unit, amount = ("tokens", self.tokens) if self.kind == "embedding" else ("texts", self.done)
+        log.info(
+            "step=text kind=%s column=%s chunk=%d/%d texts=%d/%d %s_per_s=%d seconds=%.1f left=%.0f",
+            self.kind, self.column, self.chunk, self.chunks, self.done, self.total, unit, amount / seconds,
+            seconds, seconds / self.chunk * (self.chunks - self.chunk),
+        )  # fmt: skip
+        errors = {row.error: row.rows for row in added if row.error is not None}
+        if errors:
+            log.warning("step=text kind=%s column=%s errors: %s", self.kind, self.column, _shown(errors))
 
 
 def _shown(errors: Mapping[str, int]) -> str:
@@ -285,7 +315,7 @@ class Resolver:
             F.col("embedding").alias(embedding_column(self.column)),
         )
         first = written.first()
-        return broadcast_if_small(written, self.counts.distinct, 100 + 4 * len(first[1]) if first else 0)
+        return broadcast_if_small(written, self.counts.distinct, 100 + len(first[1]) if first else 0)
 
     def embedded(self) -> DataFrame:
         """The vectors (key, embedding) of `df`, texts as they are to be embedded (key, item)."""
@@ -307,37 +337,22 @@ class Resolver:
         budget = self._budget(kind)
         at_once = budget.left().partitions if budget else slots(self.spark)
         chunks = min(total, max(1, math.ceil(tokens / (self.text.chunk_tokens * at_once))))
-        stop, tried = "", 0
-        started, done, counts = time.monotonic(), 0, TextCounts()
-        for chunk in range(chunks):
-            part = items.where(F.pmod(F.xxhash64("key"), F.lit(chunks)) == chunk)
+        compute = _in_worker(COMPUTE[kind], self.settings, budget)
+        progress = _Progress(kind, self.column, total, chunks)
+        while progress.goes_on:
+            part = items.where(F.pmod(F.xxhash64("key"), F.lit(chunks)) == progress.chunk)
             tasks = budget.left().partitions if budget else self._tasks(tokens // chunks)
-            compute = _in_worker(COMPUTE[kind], self.settings, budget)
             rows = part.repartition(tasks).mapInArrow(compute, schema(kind))  # in even shares
-            name = f"{self.column}-{kind}-{chunk:05d}"
+            name = f"{self.column}-{kind}-{progress.chunk:05d}"
             added = self.maps[kind].add(rows, staging=self.cache.staging(self.cache.run_id, name))
             if budget:
                 budget.pay(calls=sum(row.calls for row in added), tokens=sum(row.tokens for row in added))
-            counts.add(_computed(kind, added, budget))
-            done += sum(row.rows for row in added if row.error is None)
-            tried += sum(row.rows for row in added if row.status != "pending")
-            stop = next((row.error for row in added if row.status == "pending"), "")
-            seconds = time.monotonic() - started
-            unit, amount = ("tokens", counts.tokens) if kind == "embedding" else ("texts", done)
-            log.info(
-                "step=text kind=%s column=%s chunk=%d/%d texts=%d/%d %s_per_s=%d seconds=%.1f left=%.0f",
-                kind, self.column, chunk + 1, chunks, done, total, unit, amount / seconds, seconds,
-                seconds / (chunk + 1) * (chunks - chunk - 1),
-            )  # fmt: skip
-            if stop:
-                break
-        if counts.errors:
-            log.warning("step=text kind=%s column=%s errors: %s", kind, self.column, _shown(counts.errors))
-        self.counts.add(counts)
-        if budget and stop:
-            self.counts.pending += total - tried
-            told = f"{done} of {total} {kind} texts of {self.column} were answered"
-            raise remote.problem(stop, budget.limits, done=told)
+            self.counts.add(_computed(kind, added, budget))
+            progress.add(added)
+        if budget and progress.stop:
+            self.counts.pending += total - progress.tried
+            told = f"{progress.done} of {total} {kind} texts of {self.column} were answered"
+            raise remote.problem(progress.stop, budget.limits, done=told)
 
     def _budget(self, kind: Kind) -> remote.Budget | None:
         """The run's budget at the endpoint that computes this kind; None where none does."""
@@ -519,15 +534,12 @@ def _texts(items: list[str], settings: NoteSettings) -> list[str]:
 def _embed(keys: list[str], items: list[str], settings: NoteSettings) -> pa.RecordBatch:
     embedded = notes.embed(_texts(items, settings), settings)
     results = embedded.results or [remote.Result(None, "ok")] * len(keys)
-    vectors = list_array(embedded.vectors)
-    if embedded.results:
-        vectors = pc.if_else([r.status == "ok" for r in results], vectors, pa.scalar(None, vectors.type))
     return pa.RecordBatch.from_pydict(
         {
             "key": keys,
             "status": pa.array([r.status for r in results], pa.string()),
             "error": pa.array([r.error or None for r in results], pa.string()),
-            "embedding": vectors,
+            "embedding": vector_array(embedded.vectors),
             "calls": pa.array([r.calls for r in results], pa.int32()),
             "tokens": pa.array(embedded.tokens, pa.int32()),
             "padded_tokens": pa.array(embedded.padded_tokens, pa.int32()),

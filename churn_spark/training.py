@@ -81,16 +81,11 @@ def _fit_text(df: DataFrame, name: str, dimension: int, *, width: int | None) ->
     if width is None or width >= dimension:
         return TextVector(name, dimension)
     column = embedding_column(name)
-    rows = (
-        df.where(F.col(column).isNotNull())
-        .select(column)
-        .orderBy(F.xxhash64(column))
-        .limit(20_000)
-        .toPandas()
-    )
+    known = df.where(F.col(column).isNotNull()).select(column)
+    rows = known.orderBy(F.xxhash64(column)).limit(20_000).toArrow()
     if len(rows) <= width:
         return TextVector(name, dimension)
-    matrix = np.stack(rows[column].to_list()).astype(np.float64)
+    matrix = vector_matrix(rows.column(column), dimension).astype(np.float64)
     mean = matrix.mean(axis=0)
     _, vectors = np.linalg.eigh(np.cov(matrix - mean, rowvar=False))
     components = vectors.T[::-1][:width]

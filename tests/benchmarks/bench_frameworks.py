@@ -98,7 +98,11 @@ def main() -> None:
                 found = pd.concat(pd.read_parquet(path) for path in target.glob("**/*.parquet"))
                 assert sorted(found["id"]) == list(range(len(notes))), f"{name} lost or repeated rows"
                 if name != "default":
-                    vectors = {i: v for i, v in zip(found["id"], found["vector"], strict=True) if notes[i]}
+                    vectors = {
+                        i: np.frombuffer(v, np.float32) if isinstance(v, bytes) else v
+                        for i, v in zip(found["id"], found["vector"], strict=True)
+                        if notes[i]
+                    }
                     expected = expected or vectors
                     for i, vector in vectors.items():
                         np.testing.assert_allclose(vector, expected[i], atol=1e-5)

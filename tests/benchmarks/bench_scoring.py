@@ -25,7 +25,7 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import functions as F
 from xgboost.spark import SparkXGBClassifier, SparkXGBClassifierModel
 
-from churn_spark.arrow import list_array, vector_matrix
+from churn_spark.arrow import list_array, vector_array, vector_matrix
 from churn_spark.calibration import Calibrator
 from churn_spark.config import load_config
 from churn_spark.decisions import Policy
@@ -84,7 +84,7 @@ def write_table(path: Path, model: ChurnModel, count: int) -> None:
         columns, vectors = rows(min(BATCH, count - seed * BATCH), seed)
         features = assemble(model.spec, columns, vectors={"ticket_notes": vectors})
         batch = pa.RecordBatch.from_pydict(
-            {**columns, "ticket_notes__embedding": list_array(vectors), "features": list_array(features)}
+            {**columns, "ticket_notes__embedding": vector_array(vectors), "features": list_array(features)}
         )
         writer = writer or pq.ParquetWriter(path, batch.schema, compression="none")
         writer.write_batch(batch)

@@ -46,7 +46,7 @@ def vectors(result: Any, count: int) -> Any:
     import numpy as np
 
     table = result.where(f"id < {count}").select("id", "note__embedding").toPandas().sort_values("id")
-    return np.stack(table["note__embedding"])
+    return np.stack([np.frombuffer(v, np.float32) for v in table["note__embedding"]])
 
 
 def compare(count: int) -> None:
