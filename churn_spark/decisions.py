@@ -208,6 +208,9 @@ def in_holdout(customer_id: Iterable[str], *, share: float, salt: str = "holdout
     BLAKE2b of salt and id: the same customer gets the same answer in every run, on every machine, and a
     larger share keeps the smaller one's customers.
     """
+    ids = list(customer_id)
+    if share == 0:
+        return np.zeros(len(ids), bool)
     salted = blake2b(f"{salt}\0".encode(), digest_size=8)
 
     def digest(text: str) -> bytes:
@@ -215,7 +218,7 @@ def in_holdout(customer_id: Iterable[str], *, share: float, salt: str = "holdout
         hashed.update(text.encode("utf-8", "surrogatepass"))
         return hashed.digest()
 
-    hashes = np.frombuffer(b"".join(map(digest, customer_id)), dtype=">u8")
+    hashes = np.frombuffer(b"".join(map(digest, ids)), dtype=">u8")
     return (hashes >> np.uint64(11)) * 2.0**-53 < share  # 53 bits: what a float holds exactly, so never 1
 
 

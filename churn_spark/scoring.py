@@ -60,7 +60,7 @@ def with_scores(
                 t.name: vector_matrix(batch.column(embedding_column(t.name)), t.dimension)
                 for t in model.spec.texts
             }
-            quotes = {name: batch.column(column).to_pylist() for name, column in summaries.items()}
+            quotes = {name: batch.column(column).to_pylist() for name, column in summaries.items() if top}
             table, reasons = model.score(
                 batch, matrices, summaries=quotes, top=top, templates=templates, quote_from=quote_from,
                 embed=_delivered(batch, {t.name: t.dimension for t in model.spec.texts}),
