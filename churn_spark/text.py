@@ -260,12 +260,12 @@ class Resolver:
 
     def complete(self) -> DataFrame:
         """Return `resolved()`, materialised, after filling whatever could be filled."""
-        distinct = self._written(self.distinct(), "distinct")
-        resolved = self._written(self.resolved(distinct), "resolved")
+        resolved = self._written(self.resolved(self.distinct()), "resolved")
         found = self._count(resolved)
         for kind in COLUMNS:
             if found[f"lacks_{kind}"]:
                 self._fill(kind, self._items(kind, resolved))
+                distinct = resolved.select("key", "item", "rows")
                 resolved = self._written(self.resolved(distinct), f"resolved-{kind}")
                 found = self._count(resolved)
         self._check(found)

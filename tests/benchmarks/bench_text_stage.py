@@ -49,7 +49,7 @@ def vectors(result: Any, count: int) -> Any:
     return np.stack([np.frombuffer(v, np.float32) for v in table["note__embedding"]])
 
 
-def compare(count: int) -> None:
+def compare(count: int, factors: list[int]) -> None:
     import numpy as np
 
     from churn_spark.session import get_session
@@ -64,9 +64,9 @@ def compare(count: int) -> None:
             "| rows | distinct | run | seconds | times the first | texts computed |\n|---|---|---|---|---|---|"
         )
         first, expected = 0.0, None
-        for factor in FACTORS:
+        for factor in factors:
             runs = [("first", texts), ("unchanged", texts), ("a tenth changed", changed)]
-            for run, used in runs if factor == FACTORS[1] else runs[:1]:
+            for run, used in runs if factor == factors[len(factors) // 2] else runs[:1]:
                 seconds, counts, result = stage(spark, used, factor, folder=folder, cache=f"x{factor}")
                 if used is texts:
                     found = vectors(result, count)
@@ -80,7 +80,9 @@ def compare(count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--notes", type=int, default=4000, help="distinct notes")
-    compare(parser.parse_args().notes)
+    parser.add_argument("--factor", type=int, action="append", help=f"rows per note, default {FACTORS}")
+    options = parser.parse_args()
+    compare(options.notes, options.factor or list(FACTORS))
 
 
 if __name__ == "__main__":
