@@ -57,7 +57,8 @@ def main() -> None:
     texts = raw[contract.texts[0].raw_name].tolist()
     scores = {}
     for name, embedder in EMBEDDERS.items():
-        text = config.text.model_copy(update={"embedder": config.text.embedder.model_copy(update=embedder)})
+        settings = config.text.of(contract.texts[0].name)
+        text = settings.model_copy(update={"embedder": settings.embedder.model_copy(update=embedder)})
         start = time.process_time()
         _, vectors = notes.prepare(texts, text)
         seconds = time.process_time() - start
@@ -75,7 +76,7 @@ def fold_aucs(x: npt.NDArray, y: npt.NDArray, training: object, *, repeats: int)
     found = []
     for seed in range(repeats):
         for train, test in StratifiedKFold(5, shuffle=True, random_state=seed).split(x, y):
-            model = xgboost.XGBClassifier(n_estimators=ROUNDS, n_jobs=1, random_state=seed, **settings)
+            model = xgboost.XGBClassifier(n_estimators=ROUNDS, n_jobs=2, random_state=seed, **settings)
             model.fit(x[train], y[train])
             found.append(roc_auc_score(y[test], model.predict_proba(x[test])[:, 1]))
     return np.array(found)
