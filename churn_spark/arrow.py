@@ -36,10 +36,11 @@ def vector_matrix(column: pa.ChunkedArray, dimension: int) -> Matrix:
         fixed = known.cast(pa.binary(4 * dimension))
         start = fixed.offset * dimension
         numbers = np.frombuffer(fixed.buffers()[1], np.float32)[start : start + len(fixed) * dimension]
+    rows: Matrix = numbers.reshape(-1, dimension)
     if len(known) == len(array):
-        return numbers.reshape(-1, dimension)
+        return rows
     matrix = np.full((len(array), dimension), np.nan, np.float32)
-    matrix[np.asarray(array.is_valid())] = numbers.reshape(-1, dimension)
+    matrix[np.asarray(array.is_valid())] = rows
     return matrix
 
 

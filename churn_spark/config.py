@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from churn_spark import schemas
 from churn_spark.columns import RESERVED, Column, Contract
 from churn_spark.errors import ConfigError
 
@@ -272,7 +273,8 @@ class Config(_Section):
                 names = [c.name for c in self.columns.values() if c.role == role]
                 raise ValueError(f"columns: exactly one column has role {role}, found {names or 'none'}")
         inner = ("split", "margin", "features", "is_validation")
-        taken = [n for n in self.columns if n.lower() in (*RESERVED, *inner) or "." in n]
+        ours = {f.name for f in (*schemas.KEYS, *schemas.SCORES, *schemas.LINEAGE)} - {"customer_id"}
+        taken = [n for n in self.columns if n.lower() in (*RESERVED, *inner, *ours) or "." in n]
         taken += [n for n, c in self.columns.items() if n == "label" and c.role != "label"]
         if taken:
             raise ValueError(f"columns: {taken} are reserved names or hold a dot; rename them with `from:`")

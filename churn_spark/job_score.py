@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -15,7 +15,7 @@ from churn_spark.errors import ConfigError
 from churn_spark.job_prepare import prepare_rows
 from churn_spark.model import ChurnModel
 from churn_spark.packages import check_fits, load_model
-from churn_spark.publishing import publish, recover, stage
+from churn_spark.publishing import live_version, publish, recover, stage
 from churn_spark.requoting import with_quotes
 from churn_spark.reuse import carried_forward, left_to_score, with_input_hash
 from churn_spark.run import Run
@@ -53,6 +53,7 @@ def score(
     run.record |= {"model_id": models[names[dates[-1]]].model_id, "score_date": dates[-1].isoformat()}
     with run.locked():
         run.tables.check(run.spark)
+        _check_limit(run, dates)
         prepared = prepare_rows(run, label="ignored")
         if run.dry:
             return
@@ -64,6 +65,19 @@ def score(
             run.record["score_dates"].append(
                 {"score_date": day.isoformat(), "model_id": models[names[day]].model_id, "rows": rows}
             )
+
+
+def _check_limit(run: Run, dates: Sequence[dt.date]) -> None:
+    """A trial on some of the customers must not take a published date's place. Raises ConfigError."""
+    published = [
+        d for d in dates if live_version(run.tables, run.spark, "churn_scores", f"score_date={d.isoformat()}")
+    ]
+    if run.limit is not None and published and not run.dry:
+        raise ConfigError(
+            f"--limit would put a part of the customers in the place of {published[0]}, which is published",
+            where="--limit",
+            fix="try it with another --score-date or --output",
+        )
 
 
 def _dates(first: dt.date, last: dt.date) -> list[dt.date]:
@@ -80,7 +94,7 @@ def champion_on(pointer: Mapping[str, Any], day: dt.date) -> str:
 
 
 def _score_date(run: Run, prepared: DataFrame, model: ChurnModel, day: dt.date) -> int:
-    live = _live(prepared, run.config.contract, day)
+    live = _live(prepared, run.config.contract, day, horizon=run.config.split.horizon_days)
     with run.step("score") as facts:
         scored = _scored(run, live, model, day)
         facts |= {"rows": scored.count()}
@@ -102,8 +116,8 @@ def _scored(run: Run, live: DataFrame, model: ChurnModel, day: dt.date) -> DataF
         if scores is None
         else scores.where(F.col("score_date") < F.lit(day)).agg(F.max("score_date")).first()
     )
-    if scores is not None and last and last[0]:
-        reasons = run.tables.read(spark, "churn_reasons") if settings.reasons else None
+    reasons = run.tables.read(spark, "churn_reasons") if settings.reasons else None
+    if scores is not None and last and last[0] and (reasons is not None or not settings.reasons):
         of_last = F.col("score_date") == F.lit(last[0])
         kept = carried_forward(
             fresh, scores.where(of_last), None if reasons is None else reasons.where(of_last),
@@ -171,10 +185,17 @@ def _publish(run: Run, scored: DataFrame, model: ChurnModel, *, score_date: dt.d
     return rows
 
 
-def _live(df: DataFrame, contract: Contract, day: dt.date) -> DataFrame:
-    """One row per customer: of several snapshots, the newest up to the day."""
+def _live(df: DataFrame, contract: Contract, day: dt.date, *, horizon: int) -> DataFrame:
+    """One row per customer: of several snapshots, the newest up to the day.
+
+    Who is known to have left since, by that row's label and the horizon it looks ahead, is not live any more.
+    """
     if contract.snapshot is None:
         return df
     known = df.where(F.col(contract.snapshot.name) <= F.lit(day))
     newest = known.groupBy(contract.id.name).agg(F.max(contract.snapshot.name).alias(contract.snapshot.name))
-    return known.join(newest, [contract.id.name, contract.snapshot.name], "left_semi")
+    rows = known.join(newest, [contract.id.name, contract.snapshot.name], "left_semi")
+    if contract.label is None:
+        return rows
+    seen = F.col(contract.snapshot.name) <= F.lit(day - dt.timedelta(horizon))
+    return rows.where(~(seen & F.coalesce(contract.label.name, F.lit(False))))

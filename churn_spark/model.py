@@ -190,7 +190,7 @@ class ChurnModel:
 
         Returns one dict per record, in order, with the id and the fields of `churn_scores` that make sense
         for a record. A bad value makes it `degraded`; a record without a usable id is `unscorable`, with
-        `status_detail` saying why. Raises nothing for the batch.
+        `status_detail` saying why. Raises nothing for the batch. Words follow the settings of the training run.
         """
         if not records:
             return []
@@ -224,7 +224,7 @@ class ChurnModel:
         if self.contract.texts:
             first = next(texts)[0]
             answer |= {"ticket_summary": first.summary, "text_status": first.status}
-        return {**answer, "score_status": status, "status_detail": detail, "model_id": self.model_id}
+        return {**answer, "score_status": status, "status_detail": detail, **self._lineage}
 
     def _unscorable(self, record: Any, problems: Sequence[Problem]) -> dict[str, Any]:
         key = self.contract.id.name
@@ -234,8 +234,12 @@ class ChurnModel:
             **dict.fromkeys(RECORD_FIELDS),
             "score_status": "unscorable",
             "status_detail": "; ".join(p.message for p in problems),
-            "model_id": self.model_id,
+            **self._lineage,
         }
+
+    @property
+    def _lineage(self) -> dict[str, Any]:
+        return {"label_basis": self.manifest.get("label_basis"), "model_id": self.model_id}
 
     # -- packages ---------------------------------------------------------------------------------------
 

@@ -17,13 +17,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn_spark import storage
-from churn_spark.errors import ConfigError, InputError
-from churn_spark.tables import Tables, data_files
+from churn_spark.errors import ConfigError, InputError, ResourceError
+from churn_spark.tables import Tables, data_files, escaped, grown
 
 log = logging.getLogger(__name__)
 
 VERSION = "_version"  # a file in every published folder, which readers skip: the run that wrote the rows
 JOURNAL = "_publishing.json"
+STAGED = "_staged"
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,16 @@ def publish(tables: Tables, spark: SparkSession, names: Iterable[str], *, partit
 
 
 def recover(tables: Tables, spark: SparkSession) -> None:
-    """Complete a publish that was killed; call it when holding the lock, before anything is read."""
+    """Complete a publish that was killed, and clear what was only staged.
+
+    Call it when holding the lock, before anything is read or staged.
+    """
     journal = storage.join(tables.store, JOURNAL)
     if storage.exists(journal):
         switch = Switch(**json.loads(storage.read_text(journal)))
         log.warning("completing the publish of run %s, %s", switch.version, switch.partition)
         _complete(tables, spark, switch)
+    storage.remove(storage.join(tables.store, STAGED))
 
 
 def rollback(
@@ -156,6 +161,12 @@ def _switch_folders(tables: Tables, table: str, partition: str, version: str) ->
     target, versions = storage.join(tables.location(table), partition), _versions(tables, table, partition)
     arriving = storage.join(versions, version)
     before = _version(target)
+    if before != version and not storage.exists(arriving):
+        raise ResourceError(
+            f"version {version} of {partition} is gone",
+            where=versions,
+            fix=f"remove {JOURNAL}, score that date again",
+        )
     if before != version and not (before and storage.exchange(arriving, target)):
         if before:
             storage.move(target, storage.join(versions, "aside"))
@@ -177,8 +188,8 @@ def _set_location(tables: Tables, spark: SparkSession, table: str, partition: st
     column, value = _parts(partition)
     _create_or_grow(tables, table, spark.read.parquet(place), column)
     spec = f"PARTITION ({column} = '{value}')"
-    spark.sql(f"ALTER TABLE {name} ADD IF NOT EXISTS {spec} LOCATION '{_escaped(place)}'")
-    spark.sql(f"ALTER TABLE {name} {spec} SET LOCATION '{_escaped(place)}'")
+    spark.sql(f"ALTER TABLE {name} ADD IF NOT EXISTS {spec} LOCATION '{escaped(place)}'")
+    spark.sql(f"ALTER TABLE {name} {spec} SET LOCATION '{escaped(place)}'")
 
 
 def _replace_in_format(tables: Tables, spark: SparkSession, table: str, partition: str, version: str) -> None:
@@ -189,31 +200,21 @@ def _replace_in_format(tables: Tables, spark: SparkSession, table: str, partitio
     day = F.lit(value).cast("date")
     df, name = spark.read.parquet(place).withColumn(column, day), tables.sql_name(table)
     if tables.exists(spark, table):
-        _create_or_grow(tables, table, df, column)
-        known = spark.table(name).columns
-        aligned = df.select(*[F.col(c) if c in df.columns else F.lit(None).alias(c) for c in known])
-        aligned.writeTo(name).overwrite(F.col(column) == day)
+        grown(df, name).writeTo(name).overwrite(F.col(column) == day)
     else:
         df.writeTo(name).using(tables.format).partitionedBy(F.col(column)).create()
     storage.remove(place)
 
 
 def _create_or_grow(tables: Tables, table: str, df: DataFrame, column: str) -> None:
-    """Make the catalog table, or add the columns it lacks: a schema only grows."""
-    spark, name = df.sparkSession, tables.sql_name(table)
-    if not tables.exists(spark, table):
-        empty = df.limit(0).withColumn(column, F.lit(None).cast("date"))
-        place = storage.join(tables.store, "_empty", table)
-        empty.write.format("parquet").partitionBy(column).option("path", place).saveAsTable(name)
+    """Make the catalog table, or add the columns it lacks."""
+    name = tables.sql_name(table)
+    if tables.exists(df.sparkSession, table):
+        grown(df, name)
         return
-    known = {c.lower() for c in spark.table(name).columns}
-    new = [
-        f"`{f.name}` {f.dataType.simpleString()} COMMENT '{_escaped(f.metadata.get('comment', ''))}'"
-        for f in df.schema
-        if f.name.lower() not in known
-    ]
-    if new:
-        spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({', '.join(new)})")
+    empty = df.limit(0).withColumn(column, F.lit(None).cast("date"))
+    place = storage.join(tables.store, "_empty", table)
+    empty.write.format("parquet").partitionBy(column).option("path", place).saveAsTable(name)
 
 
 def _withdraw(tables: Tables, spark: SparkSession, table: str, partition: str) -> None:
@@ -233,7 +234,8 @@ def _prune(tables: Tables, table: str, partition: str, *, live: str, before: str
 
 
 def _staged(tables: Tables) -> str:
-    return storage.join(tables.work, "staged")
+    """Not in the run's scratch folder: what a journal names must outlive a run that was killed."""
+    return storage.join(tables.store, STAGED, tables.run_id)
 
 
 def _versions(tables: Tables, table: str, partition: str) -> str:
@@ -259,7 +261,3 @@ def _partition_location(spark: SparkSession, name: str, partition: str) -> str |
 def _parts(partition: str) -> tuple[str, str]:
     column, _, value = partition.partition("=")
     return column, value
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")

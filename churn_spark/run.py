@@ -212,15 +212,12 @@ def lock(folder: str, job: str, run_id: str) -> Iterator[None]:
         _create(place, mine)
     except FileExistsError:
         holder = _holder(place)
-        stale = place.with_name(f"{place.name}.{run_id}")
-        if not _is_stale(holder) or not _moved(place, stale):
+        if not _is_stale(holder) or not _taken_over(place, holder, mine):
             raise LockedError(
                 f"run {holder.get('run_id')} holds the {job} lock",
                 where=path,
                 fix="wait for it to end; if it is gone for certain, delete the file",
             ) from None
-        stale.unlink()
-        _create(place, mine)
     try:
         yield
     finally:
@@ -242,12 +239,19 @@ def _create(place: Path, content: Mapping[str, Any]) -> None:
         written.unlink()
 
 
-def _moved(place: Path, aside: Path) -> bool:
-    """Take a stale lock away; only one of several runs that try succeeds."""
+def _taken_over(place: Path, stale: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:
+    """Put one's own lock in the place of a stale one; only one of several runs that try succeeds."""
+    aside = place.with_name(f"{place.name}.{mine['run_id']}")
     try:
         place.rename(aside)
-    except FileNotFoundError:
+        if _holder(aside) != stale:  # another run was quicker, and this is its lock
+            os.link(aside, place)
+            return False
+        _create(place, mine)
+    except (FileNotFoundError, FileExistsError):
         return False
+    finally:
+        aside.unlink(missing_ok=True)
     return True
 
 

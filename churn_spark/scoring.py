@@ -45,7 +45,7 @@ def with_scores(
     vectors = [embedding_column(t.name) for t in model.spec.texts]
     if quote_from != "none":
         vectors += [parts_column(t.name) for t in model.quoted_texts]
-    kept = [c for c in (keep or df.columns) if c not in vectors]
+    kept = [c for c in (keep or df.columns) if not c.endswith((embedding_column(""), parts_column("")))]
     if top:
         model.tables  # noqa: B018 - laid out once here, not in each worker
     needed = [model.contract.id.name, *(c.name for c in model.contract.role("numeric", "categorical"))]

@@ -38,7 +38,7 @@ STARTUP = {
 }
 
 # What a laptop wants: no web server, as many shuffle partitions as it can work on, and a Java that compiles
-# quickly instead of well: half the time for thousands of rows, twice for millions (README: Speed).
+# quickly instead of well: half the time for thousands of rows, twice for millions (README: How fast).
 LOCAL = {
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     "spark.ui.enabled": "false",

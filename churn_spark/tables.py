@@ -20,6 +20,8 @@ from churn_spark.config import Config, is_table_name
 from churn_spark.errors import ConfigError, ResourceError
 from churn_spark.schemas import Field
 
+HADOOP_COMMITTER = "SQLHadoopMapReduceCommitProtocol"
+COMMITTER_VERSION = "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version"
 SCORED_TABLES = ("churn_reasons", "churn_scores")  # in the order they are published
 
 log = logging.getLogger(__name__)
@@ -63,11 +65,18 @@ class Tables:
         return is_table_name(self.output)
 
     def check(self, spark: SparkSession) -> None:
-        """Before any work: the session must know the format. Raises ConfigError.
+        """Before any work: the session must know the format and commit files safely. Raises ConfigError.
 
-        A committer that shows half a job, or a retried task twice, is no matter here: all is written to a folder
-        of the run and counted there. What cannot be made up for is a file system that copies to rename.
+        A committer that shows half a job is no matter here, since all is written to a folder of the run; one that
+        shows a retried task twice is. What cannot be made up for is a file system that copies to rename.
         """
+        protocol = str(spark.conf.get("spark.sql.sources.commitProtocolClass"))
+        if protocol.endswith(HADOOP_COMMITTER) and spark.conf.get(COMMITTER_VERSION, "1") == "2":
+            raise ConfigError(
+                "with version 2 of Hadoop's file committer a task that is tried again may leave its rows twice",
+                where=COMMITTER_VERSION,
+                fix="set it to 1",
+            )
         if self.format == "parquet":
             if self.output.partition(":")[0] in storage.OBJECT_STORES:
                 log.warning("tables.format=parquet: %s renames by copying, so a reader may see half a table; "
@@ -112,12 +121,14 @@ class Tables:
             return location
         column, _, value = partition.partition("=")
         keyed = df.withColumn(column, F.lit(value).cast("date")) if partition else df
+        if self.in_catalog and self.exists(df.sparkSession, table):
+            keyed = grown(keyed, location)
         writer = keyed.write.format(self.format).mode("append")
         writer = writer.partitionBy(column) if partition else writer
         if self.in_catalog:
             writer.saveAsTable(location)
         else:
-            writer.save(location)
+            writer.option("mergeSchema", True).save(location)
         return location
 
     def define_latest(self, spark: SparkSession, table: str, *, partition: str) -> None:
@@ -155,6 +166,30 @@ def data_files(staged: str) -> list[str]:
             fix="give `output` with its scheme (hdfs://, s3://, ...), on storage that driver and workers share",
         )
     return files
+
+
+def grown(df: DataFrame, name: str) -> DataFrame:
+    """Add to a catalog table the columns it lacks, since a schema only grows.
+
+    Returns the rows with all of the table's columns, in its order.
+    """
+    spark = df.sparkSession
+    known = {c.lower() for c in spark.table(name).columns}
+    new = [
+        f"`{f.name}` {f.dataType.simpleString()} COMMENT '{escaped(f.metadata.get('comment', ''))}'"
+        for f in df.schema
+        if f.name.lower() not in known
+    ]
+    if new:
+        spark.sql(f"ALTER TABLE {name} ADD COLUMNS ({', '.join(new)})")
+    return df.select(
+        *[F.col(c) if c in df.columns else F.lit(None).alias(c) for c in spark.table(name).columns]
+    )
+
+
+def escaped(text: str) -> str:
+    """A text between single quotes in SQL."""
+    return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def with_comments(df: DataFrame, fields: Iterable[Field]) -> DataFrame:

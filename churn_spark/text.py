@@ -34,6 +34,7 @@ CHARS_PER_TOKEN = 4
 TOKENS_PER_TASK = 10_000
 TASKS_PER_SLOT = 4
 PROBE_TEXTS = 256
+LEAST_PROBE = 64
 Compute = Callable[[list[str], list[str], NoteSettings], pa.RecordBatch]
 
 
@@ -225,7 +226,9 @@ class _Progress:
             self.kind, self.column, self.chunk, self.chunks, self.done, self.total, unit, amount / seconds,
             seconds, seconds / self.chunk * (self.chunks - self.chunk),
         )  # fmt: skip
-        errors = {row.error: row.rows for row in added if row.error is not None}
+        errors: Counter[str] = Counter()
+        for row in (row for row in added if row.error is not None):
+            errors[row.error] += row.rows
         if errors:
             log.warning("step=text kind=%s column=%s errors: %s", self.kind, self.column, _shown(errors))
 
@@ -332,7 +335,8 @@ class Resolver:
             return
         if kind == "embedding" and getattr(self.settings.embedder, "precision", "") == "int8":
             self.counts.int8_cosine = self._probe(items)
-            embedders.check_cosine(self.counts.int8_cosine)
+            if total >= LEAST_PROBE:  # the mean of a few says little
+                embedders.check_cosine(self.counts.int8_cosine)
         self.cache.describe(kind, self.identities[kind])
         budget = self._budget(kind)
         at_once = budget.left().partitions if budget else slots(self.spark)

@@ -29,7 +29,8 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
     "embedding": ("key", "embedding", "status", "error", "calls", "tokens", "padded_tokens", "chunks"),
 }
 Budgets = dict[tuple[Kind, Remote], Budget]  # columns with equal settings share one
-FOLDER = "identity=i"
+# The first letter of an identity's folder: another one where the files came to be written in another way.
+FORMAT: dict[Kind, str] = {"note": "i", "summary": "i", "embedding": "b"}
 IDENTITY = "_identity.json"
 NUMBER = re.compile(r"\d{8}")
 ROWS_PER_FILE = 100_000
@@ -156,8 +157,9 @@ class Cache:
         """Every map there is, and its identity's short name."""
         for kind in COLUMNS:
             for name in storage.names(storage.join(self.folder, f"kind={kind}")):
-                if name.startswith(FOLDER):
-                    short = name.removeprefix(FOLDER)
+                prefix = f"identity={FORMAT[kind]}"
+                if name.startswith(prefix):
+                    short = name.removeprefix(prefix)
                     yield CacheMap(self._map_folder(kind, short), kind), short
 
     def set_aside(self, file: str) -> None:
@@ -188,8 +190,8 @@ class Cache:
             )
         return len(found)
 
-    def _map_folder(self, kind: str, short: str) -> str:
-        return storage.join(self.folder, f"kind={kind}", f"{FOLDER}{short}")
+    def _map_folder(self, kind: Kind, short: str) -> str:
+        return storage.join(self.folder, f"kind={kind}", f"identity={FORMAT[kind]}{short}")
 
 
 # -- for people -----------------------------------------------------------------------------------------

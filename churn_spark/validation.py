@@ -76,7 +76,7 @@ def with_errors(
     """Type the used columns and add `_errors` and `_warnings`; `df` is what `sources.read_raw` gives.
 
     Columns out: the used columns in their types (null where missing or bad), `_raw` (a struct of what a row
-    with errors held, as strings of at most 10,000 characters), `_corrupt_record`, and `_errors` and
+    with problems held, as strings of at most 10,000 characters), `_corrupt_record`, and `_errors` and
     `_warnings`, arrays of struct<name, message, columns>. With the label required, i.e. in training, any
     problem is an error; with the label ignored only an unusable key is, and other problems are warnings.
     """
@@ -88,13 +88,14 @@ def with_errors(
     unsplit = ("malformed_row", "row_too_long")  # such a row has no values to be checked
     whole_row = _first((F.col(ROW_ERROR) == name, name, None) for name in unsplit)
     errors = F.when(F.col(ROW_ERROR).isin(*unsplit), F.array(whole_row)).otherwise(_collected(strict))
+    warnings = _collected(lenient)
     raw = F.struct(*[F.left(_raw(c), F.lit(KEPT_CHARS)).alias(c.name) for c in columns])
     return df.select(
         *[_typed(c).alias(c.name) for c in columns],
-        F.when(F.size(errors) > 0, raw).alias("_raw"),
+        F.when((F.size(errors) > 0) | (F.size(warnings) > 0), raw).alias("_raw"),
         CORRUPT,
         errors.alias("_errors"),
-        _collected(lenient).alias("_warnings"),
+        warnings.alias("_warnings"),
     )
 
 
@@ -217,9 +218,9 @@ def split_valid(
     """Check all rows of a raw table and split them; both halves read only what is written to `folder`.
 
     `df` is what `sources.read_raw` gives. A row with an error is rejected; of identical rows one stays. Of a key
-    that comes with different values every row is rejected in training; in scoring one stays, without the values
-    that differ. `valid` has the used columns in their types and `_warnings`; `rejected` has them as raw strings
-    (cut to 10,000 characters), `_corrupt_record`, `_errors`.
+    that comes with different values every row is rejected in training; in scoring one stays, with all their notes
+    but without other values that differ. `valid` has the used columns in their types and `_warnings`; `rejected`
+    has them as raw strings (cut to 10,000 characters), `_corrupt_record`, `_errors`.
     Raises InputError where the input cannot be read to its end.
     """
     fate = (
@@ -252,8 +253,8 @@ def _written(df: DataFrame, path: str) -> DataFrame:
 def _repeated(valid: DataFrame, keys: DataFrame, contract: Contract, *, label: LabelUse) -> DataFrame:
     """The rows whose key comes again, with a new `_fate`: rejected, identical, or the old one if kept.
 
-    In training, rows that differ are all rejected. In scoring one stays, degraded: where the rows differ it has no
-    value.
+    In training, rows that differ are all rejected. In scoring one stays, degraded: it has all their notes, and no
+    value where they differ otherwise.
     """
     same_key = Window.partitionBy(*map(quoted, contract.key))
     compared = [c for c in contract.used if label == "required" or c.role != "label"]
@@ -263,9 +264,7 @@ def _repeated(valid: DataFrame, keys: DataFrame, contract: Contract, *, label: L
     rows = rows.withColumns({"_differs": _differs(F.col("_hash"), same_key), "_copy": copy})
     is_rejected = F.col("_differs") & ((F.col("_copy") > 1) | F.lit(label == "required"))
     is_merged = F.col("_differs") & ~is_rejected
-    agreed = {
-        c.name: F.when(~is_merged | ~_differs(F.xxhash64(_raw(c)), same_key), _raw(c)) for c in compared
-    }
+    merged = {c.name: F.when(is_merged, _merged(c, same_key)).otherwise(_raw(c)) for c in compared}
     problem = F.array(_described("duplicate_key", None, contract.key)).cast(PROBLEMS)
     changed = {
         "_errors": F.when(is_rejected, problem).otherwise(F.col("_errors")),
@@ -275,7 +274,15 @@ def _repeated(valid: DataFrame, keys: DataFrame, contract: Contract, *, label: L
         .when(F.col("_copy") > 1, "identical")
         .otherwise(F.col("_fate")),
     }
-    return rows.withColumns({**agreed, **changed}).drop("_differs", "_copy", "_hash")
+    return rows.withColumns({**merged, **changed}).drop("_differs", "_copy", "_hash")
+
+
+def _merged(column: Column, same_key: WindowSpec) -> SparkColumn:
+    """What the rows of a key agree on; all their notes, one after the other."""
+    if column.role == "text":
+        notes = F.array_sort(F.collect_set(_raw(column)).over(same_key))
+        return F.when(F.size(notes) > 0, F.array_join(notes, "\n\n"))
+    return F.when(~_differs(F.xxhash64(_raw(column)), same_key), _raw(column))
 
 
 def _differs(value: SparkColumn, same_key: WindowSpec) -> SparkColumn:

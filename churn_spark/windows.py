@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -142,7 +143,7 @@ def encode_windows(
             rows[batch] = encoder.forward(windows.repeat(copies, 1))[: len(batch)].cpu().numpy()
 
     todo = list(batches(ids, batch_size=factor * batch_size, batch_tokens=factor * batch_tokens))
-    threads = 1 if encoder.device == "cuda" else min(torch.get_num_threads(), len(todo))
+    threads = 1 if encoder.device == "cuda" else min(_threads.given(), len(todo))
     if threads > 1:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(fill, reversed(todo)))  # the longest first
@@ -161,16 +162,39 @@ def batches(ids: Sequence[Sequence[int]], *, batch_size: int, batch_tokens: int)
         yield from (same[i : i + size] for i in range(0, len(same), size))
 
 
+class _Threads:
+    """How many threads torch was given, whichever of them are told to use one just now."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.before = Lock(), 0, 1
+
+    def given(self) -> int:
+        with self.lock:
+            return self.before if self.inside else torch.get_num_threads()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        with self.lock:
+            if not self.inside:
+                self.before = torch.get_num_threads()
+            self.inside += 1
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self.before)
+            with self.lock:
+                self.inside -= 1
+
+
+_threads = _Threads()
+
+
 @contextmanager
 def inference() -> Iterator[None]:
     """Torch without gradients and on one thread: with more, how a sum is split depends on the batch."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with _threads.one(), torch.inference_mode():
+        yield
 
 
 def _pooled(rows: Matrix, lengths: Counts) -> Matrix:

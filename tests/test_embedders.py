@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,18 @@ def test_check_cosine_refuses_other_vectors(cosine: float) -> None:
 @pytest.fixture(scope="module")
 def alone(precise: Embedder) -> Any:
     return np.concatenate([precise.embed([text]).vectors for text in TEXTS])
+
+
+def test_calls_at_once_agree_and_leave_torch_s_threads_as_they_were(float32: Embedder) -> None:
+    import torch
+
+    alone = float32.embed(TEXTS[:4]).vectors
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda text: float32.embed([text, *TEXTS]).vectors[0], TEXTS[:4] * 6))
+    np.testing.assert_array_equal(found, np.tile(alone, (6, 1)))
+    with ThreadPoolExecutor(1) as fresh:
+        assert fresh.submit(torch.get_num_threads).result() == before
 
 
 @settings(max_examples=8, deadline=None)

@@ -59,8 +59,11 @@ def test_score_sees_the_newest_snapshot_up_to_its_date_at_the_population_s_base_
         assert main(["score", "-q", *place, *accepted, *settings]) == 0
         found.append(pd.read_parquet(output / "churn_scores").sort_values("customer_id", ignore_index=True))
     before, after = usual[0], moved[0]
-    expected = pd.read_csv(raw, dtype=str).query("snapshot_date <= @day")["customer_id"].nunique()
-    assert len(before) == pytest.approx(expected, rel=0.02)
+    known = pd.read_csv(raw, dtype=str).query("snapshot_date <= @day").sort_values("snapshot_date")
+    newest = known.drop_duplicates("customer_id", keep="last")
+    gone = (newest["churn"] == "1") & (newest["snapshot_date"] < day)  # a month ago or more
+    assert gone.sum() > 50
+    assert len(before) == pytest.approx((~gone).sum(), rel=0.02)
     assert set(before["label_basis"]) == {"panel"}
     assert after["churn_probability"].mean() < before["churn_probability"].mean() / 2
     pd.testing.assert_series_equal(before["risk_rank"], after["risk_rank"])

@@ -41,7 +41,7 @@ def of(out, run_id, **settings):
 def staged(tables, n, *, partition=DAY):
     """What `stage` leaves, without Spark: two rows in two files for each table."""
     for name in NAMES:
-        place = storage.local(f"{tables.work}/staged/{name}/{partition}")
+        place = storage.local(f"{publishing._staged(tables)}/{name}/{partition}")
         place.mkdir(parents=True)
         for key in "ab":
             rows = pa.table({"id": [key], "n": [n]})
@@ -77,7 +77,7 @@ def test_publish_replaces_one_date_in_both_tables_and_keeps_the_old_version(out,
     for name in NAMES:
         assert seen(out, name) == {"2026-01-01": [3, 3], "2026-01-02": [2, 2]}
         assert storage.names(f"{out}/_versions/{name}/{DAY}") == ["r1"]
-    assert storage.names(out) == ["_runs", "_versions", "reasons", "scores"]
+    assert storage.names(out) == ["_staged", "_versions", "reasons", "scores"]
 
 
 def test_staged_rows_are_seen_by_nobody_and_read_back_for_a_check(spark, out):
@@ -139,6 +139,7 @@ def test_a_publish_killed_at_any_change_is_completed_by_the_next_run(out, way, m
         for name in NAMES:
             found = seen(out, name).get("2026-01-01", "absent")
             assert found in (old, [new, new]) or (way == "renamed" and found == "absent")
+        shutil.rmtree(storage.local(run.work), ignore_errors=True)  # as the next run clears up before
         recover(of(out, ""), None)
         now = seen(out)["2026-01-01"]
         assert seen(out, "reasons")["2026-01-01"] == now
@@ -158,7 +159,7 @@ def test_a_publish_that_fails_at_any_change_is_undone(out, way, monkeypatch):
         raise OSError("disk full")
 
     for nth in range(40):
-        shutil.rmtree(storage.local(run.work), ignore_errors=True)
+        storage.remove(publishing._staged(run))
         staged(run, 1)
         with monkeypatch.context() as patch:
             break_at(patch, nth, fail)
@@ -241,6 +242,16 @@ def catalog(spark, tmp_path):
 def in_catalog(spark):
     found = spark.sql("SELECT day, n FROM spark_catalog.crm.scores WHERE id = 'a'").collect()
     return {str(r.day): r.n for r in found}
+
+
+def test_rows_with_a_new_column_are_added_to_a_catalog_table(spark, catalog):
+    for run_id, frame in (
+        ("r1", rows(spark, ("a", 1))),
+        ("r2", rows(spark, ("b", 2)).selectExpr("'x' extra", "*")),
+    ):
+        catalog(run_id).append(frame, "metrics")
+    found = catalog("").read(spark, "metrics").orderBy("id").select("id", "n", "extra").collect()
+    assert [tuple(r) for r in found] == [("a", 1, None), ("b", 2, "x")]
 
 
 def test_a_catalog_partition_is_switched_by_its_location(spark, catalog):

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from churn_spark import run as run_module
 from churn_spark.cli import main
 from churn_spark.config import load_config
 from churn_spark.errors import InputError, LockedError
@@ -57,6 +58,30 @@ def test_lock_takes_over_a_stale_one(tmp_path, holder):
     (tmp_path / "_runs/train.lock").write_text(json.dumps(holder) if holder else "{half")
     with lock(str(tmp_path), "train", "r1"):
         assert json.loads((tmp_path / "_runs/train.lock").read_text())["run_id"] == "r1"
+
+
+def test_lock_of_a_run_that_took_over_first_stands(tmp_path, monkeypatch):
+    """Between the look at a stale lock and its removal, another run has taken it over."""
+    place = tmp_path / "_runs/train.lock"
+    place.parent.mkdir()
+    place.write_text(json.dumps({"run_id": "new", "pid": os.getpid(), "host": socket.gethostname()}))
+    monkeypatch.setattr(run_module, "_is_stale", lambda holder: True)
+    monkeypatch.setattr(run_module, "_holder", Old(run_module._holder))
+    with pytest.raises(LockedError), lock(str(tmp_path), "train", "r1"):
+        pass
+    assert json.loads(place.read_text())["run_id"] == "new"
+    assert [p.name for p in place.parent.iterdir()] == ["train.lock"]
+
+
+class Old:
+    """The first look finds what was there before."""
+
+    def __init__(self, look):
+        self.look, self.looks = look, 0
+
+    def __call__(self, place):
+        self.looks += 1
+        return {"run_id": "dead"} if self.looks == 1 else self.look(place)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from churn_spark import ChurnModel
+from churn_spark import ChurnModel, scoring
 from churn_spark.cli import main
 from churn_spark.job_score import champion_on
 
@@ -59,23 +59,30 @@ def records(raw: Path) -> list[dict[str, str | None]]:
 def scored(
     spark, output: Path, raw: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[dict]]:
-    """Three dates scored at once with an empty text cache and few partitions, then the last one again in full, with
-    the cache, many partitions and nothing carried forward, into `again`."""
+    """Two dates scored at once with an empty text cache and few partitions; a third, for which every tenth customer
+    has another age and the first five are new; and that one again in full, with the cache, many partitions, several
+    files and nothing carried forward, into `again`."""
     folder = tmp_path_factory.mktemp("scored")
     rows = records(raw)
     keyless = [{**rows[0], "customer_id": bad} for bad in (None, " ", "x" * 10_000)]
     twice = [{**rows[0], "customer_id": "twice", "age": age} for age in ("30", "40")]
+    pd.DataFrame([*rows[5:], *keyless, *twice], dtype="string").to_parquet(folder / "before.parquet")
+    rows = [{**r, "age": "119"} if i % 10 == 0 else r for i, r in enumerate(rows)]
     pd.DataFrame([*rows, *keyless, *twice], dtype="string").to_parquet(folder / "raw.parquet")
     shutil.copytree(output / "models", folder / "out/models")
-    job = ["score", "-q", "--raw", str(folder / "raw.parquet"), "--models", str(folder / "out/models"),
-           "--set", "validation.max_reject_share=1", "--set", f"text.cache={folder}/notes"]  # fmt: skip
-    dates = ["--score-date", "2026-01-29", "--until", "2026-01-31"]
-    assert main([*job, "--output", str(folder / "out"), *dates]) == 0
+    job = ["score", "-q", "--models", str(folder / "out/models"), "--set", "validation.max_reject_share=1",
+           "--set", f"text.cache={folder}/notes"]  # fmt: skip
+    dates = ["--score-date", "2026-01-29", "--until", "2026-01-30"]
+    place = ["--output", str(folder / "out")]
+    assert main([*job, *place, "--raw", str(folder / "before.parquet"), *dates]) == 0
+    newest = ["--raw", str(folder / "raw.parquet"), "--score-date", "2026-01-31"]
+    assert main([*job, *place, *newest]) == 0
     usual = {key: spark.conf.get(key) for key in MANY_PARTITIONS}
     for key, value in MANY_PARTITIONS.items():
         spark.conf.set(key, value)
-    full = ["--score-date", "2026-01-31", "--set", "scoring.reuse=false"]
-    assert main([*job, "--output", str(folder / "again"), *full]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "CUSTOMERS_PER_FILE", 300)
+        assert main([*job, "--output", str(folder / "again"), *newest, "--set", "scoring.reuse=false"]) == 0
     for key, value in usual.items():
         spark.conf.set(key, value)
     return folder, rows
@@ -90,12 +97,21 @@ def of_date(folder: Path, table: str, day: str = "2026-01-31") -> pd.DataFrame:
 
 def test_every_keyed_row_is_scored_exactly_once_on_every_date(scored: tuple[Path, list[dict]]) -> None:
     folder, rows = scored
-    for day in ("2026-01-29", "2026-01-30", "2026-01-31"):
+    for day, earlier in (("2026-01-29", 5), ("2026-01-30", 5), ("2026-01-31", 0)):
         found = of_date(folder / "out", "churn_scores", day)
-        assert sorted(found["customer_id"]) == sorted(["twice", *(r["customer_id"] for r in rows)])
+        assert sorted(found["customer_id"]) == sorted(["twice", *(r["customer_id"] for r in rows[earlier:])])
         assert set(found["score_status"]) == {"ok", "degraded"}
         assert found["churn_probability"].between(0, 1).all()
-        assert found["score_reused"].all() == (day != "2026-01-29")
+
+
+def test_only_customers_who_are_new_or_changed_are_scored_again(scored: tuple[Path, list[dict]]) -> None:
+    folder, rows = scored
+    for day, reused in (("2026-01-29", 0), ("2026-01-30", len(rows) - 5 + 1)):
+        assert of_date(folder / "out", "churn_scores", day)["score_reused"].sum() == reused
+    newest = of_date(folder / "out", "churn_scores").set_index("customer_id")["score_reused"]
+    changed = [r["customer_id"] for i, r in enumerate(rows) if i < 5 or i % 10 == 0]
+    assert not newest.loc[changed].any()
+    assert newest.drop(changed).all()
 
 
 def test_an_id_with_two_ages_is_scored_without_an_age(scored: tuple[Path, list[dict]]) -> None:
@@ -133,6 +149,10 @@ def test_a_full_recompute_in_other_partitions_gives_the_same_tables(scored: tupl
     one, other = (of_date(folder / f, "churn_scores").drop(columns=changed) for f in ("out", "again"))
     pd.testing.assert_frame_equal(one, other)
     pd.testing.assert_frame_equal(*(of_date(folder / f, "churn_reasons") for f in ("out", "again")))
+    files = sorted((folder / "again/churn_reasons").rglob("*.parquet"))
+    assert len(files) > 2
+    told = pd.concat(pd.read_parquet(file, columns=["customer_id", "rank"]) for file in files)
+    assert told.equals(told.sort_values(["customer_id", "rank"]))
 
 
 def test_a_very_high_risk_is_explained_by_one_sentence(scored: tuple[Path, list[dict]]) -> None:
@@ -149,13 +169,34 @@ def test_backfill_records_each_dates_model_and_refuses_an_empty_range(
     scored: tuple[Path, list[dict]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, rows = scored
-    record = json.loads(next((folder / "out/_runs").glob("*/run.json")).read_text())
+    records = [json.loads(p.read_text()) for p in (folder / "out/_runs").glob("*/run.json")]
+    told = {d["score_date"]: (d["model_id"], d["rows"]) for r in records for d in r["score_dates"]}
     champion = json.loads((folder / "out/models/champion.json").read_text())["model_id"]
-    assert [(d["score_date"][-2:], d["model_id"], d["rows"]) for d in record["score_dates"]] == [
-        (day, champion, len(rows) + 1) for day in ("29", "30", "31")
-    ]
+    counts = {"2026-01-29": len(rows) - 4, "2026-01-30": len(rows) - 4, "2026-01-31": len(rows) + 1}
+    assert told == {day: (champion, count) for day, count in counts.items()}
     assert main(["score", "--score-date", "2026-01-31", "--until", "2026-01-30"]) == 2
     assert "--until" in capsys.readouterr().err
+
+
+def test_no_vector_is_carried_over_not_even_of_a_text_that_the_model_does_not_use(
+    spark, output: Path
+) -> None:
+    model = ChurnModel.load(output / "models")
+    columns = ["customer_id string", "age double", "tenure double", "spend_rate double", "plan_type string",
+               "ticket_notes__summary string", "ticket_notes__embedding binary", "other__embedding binary"]  # fmt: skip
+    df = spark.createDataFrame([("C1", 30.0, 2.0, 40.0, "monthly", None, None, None)], ", ".join(columns))
+    scored = scoring.with_scores(df, model, top=0, templates={})
+    assert not [c for c in scored.columns if c.endswith("__embedding")]
+    assert scored.first()["churn_probability"] > 0
+
+
+def test_a_trial_does_not_take_a_published_dates_place(
+    scored: tuple[Path, list[dict]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = scored
+    place = ["--raw", str(folder / "raw.parquet"), "--output", str(folder / "out")]
+    assert main(["score", "-q", *place, "--score-date", "2026-01-31", "--limit", "10"]) == 2
+    assert "2026-01-31, which is published" in capsys.readouterr().err
 
 
 def test_champion_on_is_the_one_of_that_day() -> None:

@@ -3,8 +3,9 @@
 import pytest
 
 from churn_spark import storage
+from churn_spark.errors import ConfigError
 from churn_spark.schemas import Field
-from churn_spark.tables import Tables, small_table, with_comments
+from churn_spark.tables import COMMITTER_VERSION, Tables, small_table, with_comments
 
 FIELDS = (Field("id", "string", "the key"), Field("n", "int", "a number"))
 
@@ -27,6 +28,22 @@ def test_append_again_by_the_same_run_adds_nothing(spark, tables):
 
 def test_read_knows_no_table_before_the_first_write(spark, tables):
     assert tables.read(spark, "scores") is None
+
+
+def test_check_refuses_a_committer_that_may_leave_rows_twice(spark, tables):
+    tables.check(spark)
+    spark.conf.set(COMMITTER_VERSION, "2")
+    try:
+        with pytest.raises(ConfigError, match="rows twice"):
+            tables.check(spark)
+        spark.conf.set(
+            "spark.sql.sources.commitProtocolClass",
+            "org.apache.spark.internal.io.HadoopMapReduceCommitProtocol",
+        )
+        tables.check(spark)  # a platform's own
+    finally:
+        spark.conf.unset(COMMITTER_VERSION)
+        spark.conf.unset("spark.sql.sources.commitProtocolClass")
 
 
 def test_with_comments_casts_and_comments_survive_parquet(spark, tables):

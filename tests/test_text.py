@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from churn_spark import embedders, notes, storage
+from churn_spark import text as text_stage
 from churn_spark.config import Text
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.pricing import price_texts
@@ -254,6 +255,11 @@ def test_int8_is_probed_on_the_runs_own_notes(spark, tmp_path, monkeypatch):
 def test_int8_is_refused_where_it_is_too_far_from_float32(spark, tmp_path, monkeypatch):
     """The real model, and a bar that it cannot reach."""
     monkeypatch.setattr(embedders, "MIN_COSINE", 0.9999)
+    assert (
+        run(spark, tmp_path / "few", text=Text.model_validate({"embedder": {"precision": "int8"}}))[1].failed
+        == 0
+    )
+    monkeypatch.setattr(text_stage, "LEAST_PROBE", 1)
     cache, counts = Cache(str(tmp_path / "cache"), "r1"), TextCounts()
     text = Text.model_validate({"embedder": {"precision": "int8"}})
     with pytest.raises(ResourceError, match="set it to float32") as refused:

@@ -171,7 +171,8 @@ def test_split_valid_drops_no_row_with_a_key_in_scoring(spark: SparkSession, tmp
     found = split(spark, tmp_path, "ignored")
     valid = {row.id: row for row in found.valid.collect()}
     assert set(valid) == {"a", "b", "c", "d", "e", "f", "g", "h"}
-    assert (valid["d"].age, valid["d"].plan, valid["d"].note) == (40, "pro", None)  # what its rows agree on
+    assert (valid["d"].age, valid["d"].plan) == (40, "pro")  # what its rows agree on
+    assert valid["d"].note == "one\n\nother"
     assert [p.name for p in valid["d"]._warnings] == ["duplicate_key"]
     assert (valid["e"].age, [p.name for p in valid["e"]._warnings]) == (None, ["not_a_number"])
     assert (valid["h"].note, [p.name for p in valid["h"]._warnings]) == (None, ["bad_encoding"])
