@@ -173,7 +173,7 @@ def _assert_nothing_private(server: fake.FakeOpenAI, table: Path, told: Any) -> 
     files = [p for p in table.with_name("out").rglob("*") if p.is_file()]
     assert any(p.name == "run.json" for p in files)
     written = [p.read_bytes().decode("latin-1") for p in files if p.suffix != ".parquet"]
-    tables = [pd.read_parquet(p).astype(str).to_json() for p in files if p.suffix == ".parquet"]
+    tables = [str(pd.read_parquet(p).to_dict("list")) for p in files if p.suffix == ".parquet"]
     for words in (told.out, told.err, *written, *tables):
         assert not [secret for secret in (KEY, *PRIVATE, "private story") if secret in words]
 
