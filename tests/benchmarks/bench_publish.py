@@ -2,8 +2,8 @@
 
 A table of three dates, the first one replaced a second after the other: by `publishing`, then, as the negative
 control, by Spark's own overwrite of that date's folder. Meanwhile DuckDB and a Spark session of its own, each a
-process, read in a loop the date that is replaced, the two others, and all three with their columns united. A read is
-good when each date it saw has all its rows, all of one version; else it is mixed, short (rows or dates are missing)
+process, read in a loop the date that is replaced, the two others (in Spark also with their columns declared, as
+`churn-spark tables spark` does), and all three with their columns united. A read is good when each date it saw has all its rows, all of one version; else it is mixed, short (rows or dates are missing)
 or an error.
 """
 
@@ -25,8 +25,10 @@ REPLACED = DATES[0]  # from whose files readers take the columns
 QUESTIONS = {
     "the date": (f"= '{REPLACED}'", 1),
     "other dates": (f"<> '{REPLACED}'", 2),
+    "other dates, columns declared": (f"<> '{REPLACED}'", 2),
     "all, united": ("> ''", 3),
 }
+COLUMNS = "customer_id string, churn_probability double, run_id string, score_date date"
 OUTCOMES = ("good", "mixed", "short", "error")
 Found = Iterable[tuple[int, int]]  # per date: rows, versions
 
@@ -125,14 +127,14 @@ def read_in_a_loop(engine: str, table: str, *, rows: int) -> None:
 
     ask = {"duckdb": ask_duckdb, "spark": ask_spark}[engine](table)
     for condition, _ in QUESTIONS.values():
-        list(ask(condition, False))
+        list(ask(condition, ""))
     print("reading", flush=True)
     counts: Counter[str] = Counter({f"{q}:{o}": 0 for q in QUESTIONS for o in OUTCOMES})
     messages: Counter[str] = Counter()
     while not select.select([sys.stdin], [], [], 0)[0]:
         for question, (condition, dates) in QUESTIONS.items():
             try:
-                found = list(ask(condition, "united" in question))
+                found = list(ask(condition, question.rpartition(", ")[2]))
             except Exception as problem:
                 counts[f"{question}:error"] += 1
                 code = re.search(r"\[([A-Z_.]+)\]|[A-Z]\w+ \w+ \w+", str(problem))
@@ -144,28 +146,30 @@ def read_in_a_loop(engine: str, table: str, *, rows: int) -> None:
     print(json.dumps({**counts, "messages": messages}))
 
 
-def ask_duckdb(table: str) -> Callable[[str, bool], Found]:
+def ask_duckdb(table: str) -> Callable[[str, str], Found]:
     import duckdb
 
-    def ask(condition: str, united: bool) -> Found:
+    def ask(condition: str, how: str) -> Found:
         return duckdb.sql(
             "SELECT count(*), count(DISTINCT run_id) FROM read_parquet("
-            f"'{table}/*/*.parquet', hive_partitioning = true, union_by_name = {united}) "
+            f"'{table}/*/*.parquet', hive_partitioning = true, union_by_name = {how == 'united'}) "
             f"WHERE score_date::varchar {condition} GROUP BY score_date"
         ).fetchall()
 
     return ask
 
 
-def ask_spark(table: str) -> Callable[[str, bool], Found]:
+def ask_spark(table: str) -> Callable[[str, str], Found]:
     from pyspark.sql import functions as F
 
     from churn_spark.session import get_session
 
     spark = get_session("reader", conf={"spark.master": "local[1]"})
 
-    def ask(condition: str, united: bool) -> Found:
-        df = spark.read.option("mergeSchema", united).parquet(table).where(f"string(score_date) {condition}")
+    def ask(condition: str, how: str) -> Found:
+        reader = spark.read.option("mergeSchema", how == "united")
+        reader = reader.schema(COLUMNS) if how == "columns declared" else reader
+        df = reader.parquet(table).where(f"string(score_date) {condition}")
         counts = df.groupBy("score_date").agg(F.count("*"), F.count_distinct("run_id"))
         return [(row[1], row[2]) for row in counts.collect()]
 
