@@ -3,8 +3,8 @@
 A table of three dates, the first one replaced a second after the other: by `publishing`, then, as the negative
 control, by Spark's own overwrite of that date's folder. Meanwhile DuckDB and a Spark session of its own, each a
 process, read in a loop the date that is replaced, the two others (in Spark also with their columns declared, as
-`churn-spark tables spark` does), and all three with their columns united. A read is good when each date it saw has all its rows, all of one version; else it is mixed, short (rows or dates are missing)
-or an error.
+`churn-spark tables spark` does), and all three with their columns united. A read is good when each date it saw has all
+its rows, all of one version; else it is mixed, short (rows or dates are missing) or an error.
 """
 
 from __future__ import annotations
