@@ -32,14 +32,11 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, action="append", help="default 100000, 1000000, 3000000")
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--embedder", default="sentence-transformers")
     options = parser.parse_args()
     texts = notes(DISTINCT)
-    common = [
-        "--set",
-        f'spark.conf.spark.master="local[{options.cores}]"',
-        "--set",
-        "text.embedder.name=static",
-    ]
+    common = ["--set", f'spark.conf.spark.master="local[{options.cores}]"']
+    common += ["--set", f"text.embedder.name={options.embedder}"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder / "train.parquet", TRAINED, texts)
