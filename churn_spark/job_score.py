@@ -69,10 +69,12 @@ def score(
 
 def _check_limit(run: Run, dates: Sequence[dt.date]) -> None:
     """A trial on some of the customers must not take a published date's place. Raises ConfigError."""
+    if run.limit is None or run.dry:
+        return
     published = [
         d for d in dates if live_version(run.tables, run.spark, "churn_scores", f"score_date={d.isoformat()}")
     ]
-    if run.limit is not None and published and not run.dry:
+    if published:
         raise ConfigError(
             f"--limit would put a part of the customers in the place of {published[0]}, which is published",
             where="--limit",
@@ -116,13 +118,14 @@ def _scored(run: Run, live: DataFrame, model: ChurnModel, day: dt.date) -> DataF
         if scores is None
         else scores.where(F.col("score_date") < F.lit(day)).agg(F.max("score_date")).first()
     )
-    reasons = run.tables.read(spark, "churn_reasons") if settings.reasons else None
-    if scores is not None and last and last[0] and (reasons is not None or not settings.reasons):
+    if scores is not None and last and last[0]:
+        reasons = run.tables.read(spark, "churn_reasons") if settings.reasons else None
         of_last = F.col("score_date") == F.lit(last[0])
-        kept = carried_forward(
-            fresh, scores.where(of_last), None if reasons is None else reasons.where(of_last),
-            key=key, folder=storage.join(folder, "kept"),
-        )  # fmt: skip
+        if reasons is not None or not settings.reasons:
+            kept = carried_forward(
+                fresh, scores.where(of_last), None if reasons is None else reasons.where(of_last),
+                key=key, folder=storage.join(folder, "kept"),
+            )  # fmt: skip
     if kept is not None:
         fresh = left_to_score(fresh, kept, key=key, folder=storage.join(folder, "fresh"))
     made = with_scores(fresh, model, top=settings.reasons, templates=settings.templates)

@@ -213,11 +213,11 @@ class _Progress:
     def goes_on(self) -> bool:
         return self.chunk < self.chunks and not self.stop
 
-    def add(self, added: Sequence[Row]) -> None:
+    def add(self, added: Sequence[Row], counts: TextCounts) -> None:
         self.chunk += 1
         self.done += sum(row.rows for row in added if row.error is None)
         self.tried += sum(row.rows for row in added if row.status != "pending")
-        self.tokens += sum(row.tokens for row in added)
+        self.tokens += counts.tokens
         self.stop = next((row.error for row in added if row.status == "pending"), "")
         seconds = time.monotonic() - self.started
         unit, amount = ("tokens", self.tokens) if self.kind == "embedding" else ("texts", self.done)
@@ -226,11 +226,10 @@ class _Progress:
             self.kind, self.column, self.chunk, self.chunks, self.done, self.total, unit, amount / seconds,
             seconds, seconds / self.chunk * (self.chunks - self.chunk),
         )  # fmt: skip
-        errors: Counter[str] = Counter()
-        for row in (row for row in added if row.error is not None):
-            errors[row.error] += row.rows
-        if errors:
-            log.warning("step=text kind=%s column=%s errors: %s", self.kind, self.column, _shown(errors))
+        if counts.errors:
+            log.warning(
+                "step=text kind=%s column=%s errors: %s", self.kind, self.column, _shown(counts.errors)
+            )
 
 
 def _shown(errors: Mapping[str, int]) -> str:
@@ -351,8 +350,9 @@ class Resolver:
             added = self.maps[kind].add(rows, staging=self.cache.staging(self.cache.run_id, name))
             if budget:
                 budget.pay(calls=sum(row.calls for row in added), tokens=sum(row.tokens for row in added))
-            self.counts.add(_computed(kind, added, budget))
-            progress.add(added)
+            counts = _computed(kind, added, budget)
+            self.counts.add(counts)
+            progress.add(added, counts)
         if budget and progress.stop:
             self.counts.pending += total - progress.tried
             told = f"{progress.done} of {total} {kind} texts of {self.column} were answered"

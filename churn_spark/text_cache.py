@@ -29,8 +29,8 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
     "embedding": ("key", "embedding", "status", "error", "calls", "tokens", "padded_tokens", "chunks"),
 }
 Budgets = dict[tuple[Kind, Remote], Budget]  # columns with equal settings share one
-# The first letter of an identity's folder: another one where the files came to be written in another way.
-FORMAT: dict[Kind, str] = {"note": "i", "summary": "i", "embedding": "b"}
+# What an identity's folder begins with: something else where the files came to be written in another way.
+FOLDER: dict[Kind, str] = {"note": "identity=i", "summary": "identity=i", "embedding": "identity=b"}
 IDENTITY = "_identity.json"
 NUMBER = re.compile(r"\d{8}")
 ROWS_PER_FILE = 100_000
@@ -157,9 +157,8 @@ class Cache:
         """Every map there is, and its identity's short name."""
         for kind in COLUMNS:
             for name in storage.names(storage.join(self.folder, f"kind={kind}")):
-                prefix = f"identity={FORMAT[kind]}"
-                if name.startswith(prefix):
-                    short = name.removeprefix(prefix)
+                if name.startswith(FOLDER[kind]):
+                    short = name.removeprefix(FOLDER[kind])
                     yield CacheMap(self._map_folder(kind, short), kind), short
 
     def set_aside(self, file: str) -> None:
@@ -191,7 +190,7 @@ class Cache:
         return len(found)
 
     def _map_folder(self, kind: Kind, short: str) -> str:
-        return storage.join(self.folder, f"kind={kind}", f"identity={FORMAT[kind]}{short}")
+        return storage.join(self.folder, f"kind={kind}", f"{FOLDER[kind]}{short}")
 
 
 # -- for people -----------------------------------------------------------------------------------------
