@@ -23,6 +23,7 @@ from churn_spark.tables import Tables, data_files, escaped, grown
 log = logging.getLogger(__name__)
 
 VERSION = "_version"  # a file in every published folder, which readers skip: the run that wrote the rows
+COLUMNS = "00-columns.parquet"  # a file in every published folder, the first by name: the columns, no rows
 JOURNAL = "_publishing.json"
 STAGED = "_staged"
 
@@ -38,12 +39,19 @@ class Switch:
 
 
 def stage(tables: Tables, frames: Mapping[str, DataFrame], *, partition: str) -> dict[str, DataFrame]:
-    """Write each table's new partition (without the partition's column) and return it as it was written."""
+    """Write each table's new partition (without the partition's column) and return it as it was written.
+
+    Engines take a table's columns from the file that comes first, often one of another date than is asked for: it
+    has the same name in every version, so that they find it while that date is replaced.
+    """
     written = {}
     for table, df in frames.items():
         place = storage.join(_staged(tables), table, partition)
         df.write.mode("overwrite").parquet(place)
         data_files(place)
+        empty = storage.join(_staged(tables), "_empty", table)
+        df.limit(0).coalesce(1).write.mode("overwrite").parquet(empty)
+        storage.move(storage.join(empty, *data_files(empty)), storage.join(place, COLUMNS))
         storage.write_text(storage.join(place, VERSION), tables.run_id)
         written[table] = df.sparkSession.read.schema(df.schema).parquet(place)
     return written

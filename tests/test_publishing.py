@@ -91,6 +91,17 @@ def test_staged_rows_are_seen_by_nobody_and_read_back_for_a_check(spark, out):
     assert seen(out) == {"2026-01-01": [1, 1]}
 
 
+def test_the_first_file_outlives_a_replacement_so_that_readers_of_other_dates_find_the_columns(spark, out):
+    put_rows(spark, of(out, "r1"), 1)
+    place = storage.local(f"{out}/scores/{DAY}")
+    listed = sorted(place.glob("*.parquet"))  # as an engine does before it opens the first
+    put_rows(spark, of(out, "r2"), 2)
+    columns = pq.read_table(listed[0], partitioning=None)
+    assert (columns.column_names, columns.num_rows) == (["id", "n"], 0)
+    assert not any(file.exists() for file in listed[1:])
+    assert seen(out) == {"2026-01-01": [2, 2]}
+
+
 def test_no_rows_leave_an_empty_partition_and_fewer_columns_are_still_read(spark, out):
     put_rows(spark, of(out, "r1"), 1)
     grown = rows(spark, ("a", 2)).selectExpr("*", "'x' AS extra")
