@@ -19,8 +19,9 @@ from churn_spark.arrow import Matrix
 from churn_spark.calibration import fit_calibrator
 from churn_spark.config import Training
 from churn_spark.facts import Insights, Measure, find
-from churn_spark.features import FeatureSpec, assemble
+from churn_spark.features import FeatureSpec
 from churn_spark.model import ChurnModel
+from churn_spark.projection import Unseen, assemble_unseen
 from churn_spark.rows import Rows
 from churn_spark.search import SPACE
 
@@ -44,14 +45,15 @@ class Ablations:
     gain: Measure
 
 
-def measure_ablations(model: ChurnModel, rows: Rows, *, training: Training) -> Ablations:
+def measure_ablations(model: ChurnModel, rows: Rows, *, training: Training, unseen: Unseen = ()) -> Ablations:
     """Fit the variants on the training rows and compare them with the model on the test rows.
 
-    Where `rows` are not the whole table, the model they are compared with is fitted anew on them, so that no
-    difference is owed to the number of rows.
+    `unseen` are the text projections by fold; `rows` then have `_fold`. Where they are not the whole table, the
+    model they are compared with is fitted anew on them, so that no difference is owed to the number of rows.
     """
-    matrix = assemble(model.spec, rows.frame, vectors=rows.vectors)
-    test = (rows.frame["split"] == "test").to_numpy()
+    train, test = ((rows.frame["split"] == name).to_numpy() for name in ("train", "test"))
+    fold = np.where(train, rows.frame["_fold"] if unseen else 0, -1)
+    matrix = assemble_unseen(model.spec, unseen, rows.frame, vectors=rows.vectors, fold=fold)
     own = model.calibrator.apply(model.margin(matrix))[test]
     variants = _variants(model.spec, rows, matrix, training)
     label, customer = rows.label[test], rows.frame.loc[test, model.contract.id.name].to_numpy()

@@ -15,39 +15,48 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from scipy.special import expit
 
-from churn_spark import config, metrics
+from churn_spark import config, metrics, storage
 from churn_spark.arrow import vector_matrix
+from churn_spark.columns import Contract
 from churn_spark.decisions import Policy
-from churn_spark.features import FeatureSpec
-from churn_spark.splits import BUCKETS, bucket
-from churn_spark.training import fit_booster
+from churn_spark.rows import Rows
+from churn_spark.training import fit_booster, fit_inputs, stored_inputs
 
 log = logging.getLogger(__name__)
 
 METRICS = ("roc_auc", "pr_auc", "lift_10", "capture_10")
 MAX_TEST_ROWS = 200_000
+STOPPING_FOLD = 0
 
 
-def backtest(
-    df: DataFrame, spec: FeatureSpec, *, key: Sequence[str], settings: config.Config
-) -> pd.DataFrame:
+def backtest(df: DataFrame, rows: Rows, *, settings: config.Config, folder: str) -> pd.DataFrame:
     """Measure `split.backtest` rolling origins (Tashman 2000), the newest ones, as rows of `metrics.evaluate`.
 
     Their split is `backtest` and their slice `as_of=` the newest snapshot learnt from: all those whose outcomes
-    were known when the tested one was taken. `df` has the key (id, snapshot date), `features` and `label`. The
-    feature spec is that of the training rows, and a hash of the customers stops the trees. Scores are not
-    calibrated, so only metrics of ranking are told, on at most 200,000 customers chosen by hash.
+    were known when the tested one was taken. `df` has the contract's columns, those of `with_texts`, `split` and
+    `_fold`; `rows` are those of it that are here. All is learnt anew, and one fold of the customers stops the trees.
+    Scores are not calibrated, so only metrics of ranking are told, on at most 200,000 customers chosen by hash.
     """
-    customer, snapshot = key
-    split = settings.split
-    tables = []
-    for origin, tested in _origins(df, snapshot, split):
-        early = df.where(F.col(snapshot) <= F.lit(origin))
-        stops = bucket(customer, f"{split.seed}:backtest") < split.validation * BUCKETS
-        fitted = fit_booster(
-            early.withColumn("is_validation", stops), spec, key=key, training=settings.training
+    contract, split, tables = settings.contract, settings.split, []
+    customer, snapshot = contract.key
+    for origin, tested in _origins(df, contract, split):
+        early = F.col(snapshot) <= F.lit(origin)
+        learnt = early & (F.col("_fold") != STOPPING_FOLD)
+        here = (rows.frame[snapshot] <= origin) & (rows.frame["_fold"] != STOPPING_FOLD)
+        inputs = fit_inputs(
+            df.where(learnt), rows.where(here.to_numpy()), contract, features=settings.features
         )
-        later = df.where(F.col(snapshot) == F.lit(tested)).orderBy(F.xxhash64(customer)).limit(MAX_TEST_ROWS)
+        features = stored_inputs(
+            df.where(early | (F.col(snapshot) == F.lit(tested))), inputs, contract, learnt=learnt,
+            folder=storage.join(folder, str(origin)),
+        )  # fmt: skip
+        stops = features.withColumn("is_validation", F.col("_fold") == STOPPING_FOLD)
+        fitted = fit_booster(stops.where(early), inputs.spec, key=contract.key, training=settings.training)
+        later = (
+            features.where(F.col(snapshot) == F.lit(tested))
+            .orderBy(F.xxhash64(customer))
+            .limit(MAX_TEST_ROWS)
+        )
         scored = with_margin(later, fitted.booster, keep=(customer, "label")).toPandas().sort_values(customer)
         probability = expit(scored["margin"].to_numpy(np.float64))
         measured = metrics.evaluate(scored["label"], probability, policy=Policy(), split="test")
@@ -56,11 +65,14 @@ def backtest(
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"slice": []})
 
 
-def _origins(df: DataFrame, snapshot: str, split: config.Split) -> list[tuple[dt.date, dt.date]]:
+def _origins(df: DataFrame, contract: Contract, split: config.Split) -> list[tuple[dt.date, dt.date]]:
     """Pairs of dates, oldest first: learn from snapshots up to the first, test on the second."""
     gap = dt.timedelta(max(1, split.horizon_days))
-    counts = df.groupBy(snapshot).agg(F.sum("label")).orderBy(snapshot).collect()
-    days = [day for day, churners in counts if churners]
+    assert contract.snapshot is not None
+    assert contract.label is not None
+    snapshot, churners = contract.snapshot.name, F.sum(F.col(contract.label.name).cast("int"))
+    counts = df.groupBy(snapshot).agg(churners).orderBy(snapshot).collect()
+    days = [day for day, found in counts if found]
     known = {tested: [d for d in days if d + gap <= tested] for tested in days}
     pairs = [(earlier[-1], tested) for tested, earlier in known.items() if earlier]
     return pairs[-split.backtest :] if split.backtest else []

@@ -131,7 +131,7 @@ def _overlaid(base: Any, over: Any) -> Any:
 class Features(_Section):
     scale_numeric: bool = False
     max_categories: Annotated[int, Field(ge=2)] = 200
-    text_dimensions: Positive | None = None
+    text_dimensions: Positive | None = 1
 
 
 class Split(_Section):
@@ -162,14 +162,14 @@ class Search(_Section):
 class Training(_Section):
     num_workers: Positive | Literal["auto"] = "auto"
     n_estimators: Positive = 500
-    max_depth: Annotated[int, Field(ge=1, le=30)] = 6
+    max_depth: Annotated[int, Field(ge=1, le=30)] = 2
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     early_stopping_rounds: Positive = 20
     min_child_weight: Annotated[float, Field(ge=0)] = 1.0
     subsample: Annotated[float, Field(gt=0, le=1)] = 0.8
     colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 1.0
     reg_alpha: Annotated[float, Field(ge=0)] = 0.0
-    reg_lambda: Annotated[float, Field(ge=0)] = 100.0
+    reg_lambda: Annotated[float, Field(ge=0)] = 10.0
     gamma: Annotated[float, Field(ge=0)] = 0.0
     max_bin: Annotated[int, Field(ge=2)] = 256
     scale_pos_weight: Annotated[float, Field(gt=0)] = 1.0

@@ -131,8 +131,8 @@ def text_inputs(feature: TextVector, vectors: Matrix, rows: int) -> Matrix:
         )
     if not feature.components:
         return vectors
-    # Row by row and in float64: a matrix product's rounding may depend on how many rows it has.
-    centred = vectors.astype(np.float64) - np.asarray(feature.mean)
-    components = np.asarray(feature.components)
-    projected = [(components * row).sum(axis=1) for row in centred]
-    return np.asarray(projected, dtype=np.float32).reshape(rows, feature.width)
+    # A component at a time, in float64: the rounding of a matrix product may depend on how many rows it has.
+    exact = np.ascontiguousarray(vectors, np.float64)
+    mean = np.asarray(feature.mean)
+    projected = [(exact * c).sum(axis=1) - (mean * c).sum() for c in np.asarray(feature.components)]
+    return np.column_stack(projected).astype(np.float32)

@@ -25,13 +25,13 @@ from churn_spark.job_prepare import Prepared, prepare_rows
 from churn_spark.model import ChurnModel
 from churn_spark.packages import model_id, nested_metrics, publish_model
 from churn_spark.phrases import count_phrases, separating_phrases
+from churn_spark.projection import Unseen
 from churn_spark.rows import Rows
 from churn_spark.run import Run
 from churn_spark.search import require_optuna, search
-from churn_spark.splits import SPLITS, count_splits, resolve_mode, with_split
+from churn_spark.splits import SPLITS, count_splits, fold_of, resolve_mode, with_split
 from churn_spark.tables import small_table
-from churn_spark.text import vector_dimension
-from churn_spark.training import fit_booster, fit_spec, num_workers, sample_rows, with_features
+from churn_spark.training import fit_booster, fit_inputs, num_workers, sample_rows, stored_inputs
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +59,22 @@ def train(run: Run) -> None:
             labelled = with_split(prepared.df, contract, split=config.split)
             facts |= count_splits(labelled, contract.label.name)
             run.record["split"] = dict(facts)
-            df = labelled.where(F.col("split").isin(*SPLITS))
+            df = labelled.where(F.col("split").isin(*SPLITS)).withColumn(
+                "_fold", fold_of(contract.id.name, config.split)
+            )
         rows, insights = _audit(run, df)
         with run.step("features") as facts:
-            spec, features = _features(run, df)
+            train = F.col("split") == "train"
+            inputs = fit_inputs(df.where(train), rows.of("train"), contract, features=config.features)
+            spec, folder = inputs.spec, storage.join(run.work, "features")
+            features = stored_inputs(df, inputs, contract, learnt=train, folder=folder)
             facts |= {"inputs": len(spec.names)}
         if config.training.search.trials:
             _search(run, features, spec)
         with run.step("fit") as facts:
-            learnable = features.where("split in ('train', 'validation')")
+            learnable = features.where("split in ('train', 'validation')").withColumn(
+                "is_validation", F.col("split") == "validation"
+            )
             fitted = fit_booster(learnable, spec, key=contract.key, training=run.config.training)
             facts |= {"trees": fitted.booster.num_boosted_rounds(), "workers": fitted.num_workers}
         with run.step("evaluate") as facts:
@@ -85,10 +92,10 @@ def train(run: Run) -> None:
             facts |= {"roc_auc": f"{auc:.3f}", "pr_auc": f"{result.value('pr_auc'):.3f}"}
         if contract.snapshot and config.split.backtest:
             with run.step("backtest") as facts:
-                past = backtest(features, spec, key=contract.key, settings=run.config)
+                past = backtest(df, rows, settings=config, folder=storage.join(run.work, "backtest"))
                 result = replace(result, metrics=pd.concat([result.metrics, past], ignore_index=True))
                 facts |= {"origins": past["slice"].nunique()}
-        insights = _explain(run, model, rows, insights)
+        insights = _explain(run, model, rows, inputs.unseen, insights)
         with run.step("compare") as facts:
             rival = challenge(run, df, result.model)
             verdict = _verdict(run, result, insights.findings or (), rival)
@@ -119,7 +126,7 @@ def _audit(run: Run, df: DataFrame) -> tuple[Rows, Insights]:
     leakage, found = config.leakage, list[Finding]()
     dates = [d for d in (leakage.note_date, leakage.churn_date) if d]
     with run.step("audit") as facts:
-        rows = inspection.collect_rows(df, contract, keep=dates)
+        rows = inspection.collect_rows(df, contract, keep=[*dates, "_fold"])
         train = rows.of("train")
         columns = [c.name for c in contract.role("numeric", "categorical")]
         aucs = audit.single_column_aucs(train.frame, train.label, columns=columns)
@@ -144,10 +151,10 @@ def _audit(run: Run, df: DataFrame) -> tuple[Rows, Insights]:
     return rows, insights
 
 
-def _explain(run: Run, model: ChurnModel, rows: Rows, insights: Insights) -> Insights:
+def _explain(run: Run, model: ChurnModel, rows: Rows, unseen: Unseen, insights: Insights) -> Insights:
     """Set the model against simpler ones and say what moves its scores, by the rows that the audit saw."""
     with run.step("explain") as facts:
-        ablations = measure_ablations(model, rows, training=run.config.training)
+        ablations = measure_ablations(model, rows, training=run.config.training, unseen=unseen)
         suspected = audit.text_findings([t.name for t in model.spec.texts], ablations)
         findings = (*(insights.findings or ()), *_judged(run, suspected))
         insights = replace(
@@ -174,22 +181,6 @@ def _judged(run: Run, found: Sequence[Finding]) -> tuple[Finding, ...]:
             fix=f"give it role ignore, or, if it is honest, leakage.allow: [{worst.column or worst.name}]",
         )
     return tuple(findings)
-
-
-def _features(run: Run, df: DataFrame) -> tuple[FeatureSpec, DataFrame]:
-    """Fit the feature spec on training rows and materialise the model inputs."""
-    config, contract = run.config, run.config.contract
-    train = df.where("split = 'train'")
-    dimensions = {t.name: found for t in contract.texts if (found := vector_dimension(train, t.name))}
-    spec = fit_spec(train, contract, features=config.features, dimensions=dimensions)
-    assert contract.label is not None
-    built = with_features(df, spec, keep=[*contract.key, "split", contract.label.name])
-    path = storage.join(run.work, "features")
-    built.write.mode("overwrite").parquet(path)
-    stored = run.spark.read.parquet(path).withColumns(
-        {"label": F.col(contract.label.name).cast("double"), "is_validation": F.col("split") == "validation"}
-    )
-    return spec, stored
 
 
 def _search(run: Run, features: DataFrame, spec: FeatureSpec) -> None:

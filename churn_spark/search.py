@@ -31,7 +31,7 @@ WARM_UP_TRIALS = 5
 
 
 @dataclass(frozen=True)
-class Rows:
+class Sample:
     """Model inputs of shape (n, inputs) and their labels, 0 or 1."""
 
     features: Matrix
@@ -58,7 +58,7 @@ def require_optuna() -> None:
         ) from None
 
 
-def search(train: Rows, validation: Rows, spec: FeatureSpec, *, training: config.Training) -> Found:
+def search(train: Sample, validation: Sample, spec: FeatureSpec, *, training: config.Training) -> Found:
     """Try settings by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
 
     The first trial is the settings as configured, so the result is never worse on these rows. Trials that do

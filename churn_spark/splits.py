@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from churn_spark.columns import Contract
 from churn_spark.config import Split
 from churn_spark.errors import InputError
+from churn_spark.projection import FOLDS
 
 BUCKETS = 10_000
 SPLITS = ("train", "validation", "calibration", "test")
@@ -52,6 +53,11 @@ def with_split(df: DataFrame, contract: Contract, *, split: Split) -> DataFrame:
             same = (period == side) | ((period == "held") & side.isin("validation", "calibration"))
             chosen = F.when(same, side).when(period == "gap", period).otherwise("other_side")
     return df.withColumn("split", F.when(F.col(day) > F.lit(last), "censored").otherwise(chosen))
+
+
+def fold_of(key: str, split: Split) -> Column:
+    """A number from 0 to FOLDS - 1 by another hash of the customer."""
+    return F.pmod(bucket(key, f"{split.seed}:fold"), F.lit(FOLDS)).cast("int")
 
 
 def bucket(key: str, salt: str) -> Column:

@@ -173,12 +173,6 @@ def _vector_id(column: str) -> str:
     return f"{column}__vector"
 
 
-def vector_dimension(df: DataFrame, column: str) -> int:
-    """The length of a text column's vectors; 0 where no row has one."""
-    first = df.select(F.length(embedding_column(column)).alias("bytes")).where("bytes > 0").first()
-    return int(first["bytes"]) // 4 if first else 0
-
-
 def is_blank(note: Column) -> Column:
     """Whether a note says nothing; white space and words as `redaction.is_blank` has them."""
     return F.lower(F.regexp_replace(note, r"^\s+|\s+$", "")).isin(*EMPTY_NOTES)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +19,11 @@ from churn_spark import config
 from churn_spark.arrow import Matrix, list_array, vector_matrix
 from churn_spark.columns import Contract
 from churn_spark.errors import ConfigError
-from churn_spark.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
+from churn_spark.features import Categorical, FeatureSpec, Numeric, TextVector
 from churn_spark.guard import guarded
-from churn_spark.search import Rows
+from churn_spark.projection import Unseen, assemble_unseen, fit_projections
+from churn_spark.rows import Rows
+from churn_spark.search import Sample
 from churn_spark.session import slots
 from churn_spark.text import embedding_column
 
@@ -31,22 +33,50 @@ log = logging.getLogger(__name__)
 # -- features -------------------------------------------------------------------------------------------
 
 
+class Inputs(NamedTuple):
+    """How model inputs are made; and by fold the text projections for the rows that all this was learnt from."""
+
+    spec: FeatureSpec
+    unseen: Unseen
+
+
+def fit_inputs(df: DataFrame, rows: Rows, contract: Contract, *, features: config.Features) -> Inputs:
+    """Learn the feature spec from training rows; the text projections from those of them that are here."""
+    projections = fit_projections(rows, width=features.text_dimensions)
+    spec = fit_spec(df, contract, features=features, texts=[p.text for p in projections])
+    return Inputs(spec, tuple(zip(*[p.unseen for p in projections], strict=True)))
+
+
+def stored_inputs(
+    df: DataFrame, inputs: Inputs, contract: Contract, *, learnt: Column, folder: str
+) -> DataFrame:
+    """Return key, `split`, `_fold`, `label` (double) and `features` (array<float>), materialised in the folder.
+
+    `learnt` says which rows `inputs` were learnt from.
+    """
+    assert contract.label is not None
+    label = F.col(contract.label.name).cast("double")
+    built = with_features(
+        df.withColumn("label", label), inputs.spec, keep=[*contract.key, "split", "_fold", "label"],
+        unseen=inputs.unseen, fold=F.when(learnt, F.col("_fold")),
+    )  # fmt: skip
+    built.write.mode("overwrite").parquet(folder)
+    return df.sparkSession.read.schema(built.schema).parquet(folder)
+
+
 def fit_spec(
-    df: DataFrame, contract: Contract, *, features: config.Features, dimensions: Mapping[str, int]
+    df: DataFrame, contract: Contract, *, features: config.Features, texts: Sequence[TextVector] = ()
 ) -> FeatureSpec:
     """Learn the feature spec from training rows: categories by frequency, means if they are to be scaled.
 
-    `dimensions` gives the length of each text column's vectors. Columns with no value at all are left out.
+    `texts` are the text columns, see `projection`. Columns with no value at all are left out.
     """
     numeric = [c.name for c in contract.role("numeric")]
     categorical = [c.name for c in contract.role("categorical")]
     return FeatureSpec(
         numeric=_fit_numeric(df, numeric, scale=features.scale_numeric),
         categorical=_fit_categories(df, categorical, most=features.max_categories),
-        texts=tuple(
-            _fit_text(df, name, dimension, width=features.text_dimensions)
-            for name, dimension in dimensions.items()
-        ),
+        texts=tuple(texts),
     )
 
 
@@ -76,34 +106,23 @@ def _fit_categories(df: DataFrame, names: Sequence[str], *, most: int) -> tuple[
     )
 
 
-def _fit_text(df: DataFrame, name: str, dimension: int, *, width: int | None) -> TextVector:
-    """Principal components of the training vectors, from at most 20,000 rows chosen by hash."""
-    if width is None or width >= dimension:
-        return TextVector(name, dimension)
-    column = embedding_column(name)
-    known = df.where(F.col(column).isNotNull()).select(column)
-    rows = known.orderBy(F.xxhash64(column)).limit(20_000).toArrow()
-    if len(rows) <= width:
-        return TextVector(name, dimension)
-    matrix = vector_matrix(rows.column(column), dimension).astype(np.float64)
-    mean = matrix.mean(axis=0)
-    _, vectors = np.linalg.eigh(np.cov(matrix - mean, rowvar=False))
-    components = vectors.T[::-1][:width]
-    components *= np.sign(components[np.arange(width), np.abs(components).argmax(axis=1)])[:, None]
-    return TextVector(name, dimension, tuple(mean.tolist()), tuple(map(tuple, components.tolist())))
-
-
 def _window(partition: str, *order: Column) -> Any:
     from pyspark.sql import Window
 
     return Window.partitionBy(partition).orderBy(*order)
 
 
-def with_features(df: DataFrame, spec: FeatureSpec, *, keep: Sequence[str]) -> DataFrame:
-    """Return the columns `keep` and `features array<float>`, one element per model input."""
+def with_features(
+    df: DataFrame, spec: FeatureSpec, *, keep: Sequence[str], unseen: Unseen = (), fold: Column | None = None
+) -> DataFrame:
+    """Return the columns `keep` and `features array<float>`, one element per model input.
+
+    Rows that the text projections were fitted on have their `fold` (null for others) and are given those `unseen`.
+    """
     needed = [*(n.name for n in spec.numeric), *(c.name for c in spec.categorical)]
     vectors = [embedding_column(t.name) for t in spec.texts]
-    source = df.select(*dict.fromkeys([*keep, *needed, *vectors]))
+    of_fold = F.coalesce(F.lit(None) if fold is None else fold, F.lit(-1)).cast("int").alias("_unseen")
+    source = df.select(*dict.fromkeys([*keep, *needed, *vectors]), of_fold)
     schema = T.StructType(
         [
             *(source.schema[k] for k in keep),
@@ -114,7 +133,10 @@ def with_features(df: DataFrame, spec: FeatureSpec, *, keep: Sequence[str]) -> D
     def add(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             table = pa.Table.from_batches([batch])
-            matrix = assemble(spec, table.select(needed).to_pandas(), vectors=batch_vectors(table, spec))
+            matrix = assemble_unseen(
+                spec, unseen, table.select(needed).to_pandas(), vectors=batch_vectors(table, spec),
+                fold=table.column("_unseen").to_numpy(),
+            )  # fmt: skip
             yield pa.RecordBatch.from_arrays(
                 [*(batch.column(k) for k in keep), list_array(matrix)], names=[*keep, "features"]
             )
@@ -127,7 +149,7 @@ def batch_vectors(table: pa.Table, spec: FeatureSpec) -> dict[str, Matrix]:
     return {t.name: vector_matrix(table.column(embedding_column(t.name)), t.dimension) for t in spec.texts}
 
 
-def sample_rows(df: DataFrame, *, limit: int) -> Rows:
+def sample_rows(df: DataFrame, *, limit: int) -> Sample:
     """Bring `features` and `label` of at most `limit` rows, chosen by hash, to the driver."""
     rows = (
         df.select("features", "label")
@@ -136,7 +158,7 @@ def sample_rows(df: DataFrame, *, limit: int) -> Rows:
         .toPandas()
     )
     features = np.stack(rows["features"].to_list()).astype(np.float32)
-    return Rows(features, rows["label"].to_numpy(np.float32))
+    return Sample(features, rows["label"].to_numpy(np.float32))
 
 
 TREE_SETTINGS = (

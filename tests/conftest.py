@@ -45,7 +45,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
 
 ROWS = 900
-FAST = ["--set", "training.n_estimators=40", "--set", "training.max_depth=3"]
+FAST = ["--set", "training.n_estimators=40"]
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def test_a_challenger_that_is_not_better_stays_one_until_it_is_accepted(
     raw: Path, champion: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = ["-q", "--raw", str(raw), "--output", str(champion)]
-    stump = [*place, *FAST, "--set", "training.max_depth=1", "--set", "training.n_estimators=3"]
+    stump = [*place, *FAST, "--set", "training.max_depth=1", "--set", "training.n_estimators=1"]
     before = (champion / "models/champion.json").read_text()
 
     assert main(["train", *stump]) == 21

@@ -40,7 +40,7 @@ def auc(scored):
 def estimate_and_future(panel, mode):
     known = panel.where(F.col("snapshot_date") < F.lit(TODAY))
     split = with_split(known, CONTRACT, split=Split(mode=mode, observed_until=TODAY))
-    spec = fit_spec(split.where("split = 'train'"), CONTRACT, features=Features(), dimensions={})
+    spec = fit_spec(split.where("split = 'train'"), CONTRACT, features=Features())
     keep = [*CONTRACT.key, "split", "label"]
     features = (
         with_features(split.where(split.split.isin(*SPLITS)), spec, keep=keep)

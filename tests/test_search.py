@@ -6,17 +6,17 @@ import pytest
 from churn_spark.config import Training
 from churn_spark.errors import ConfigError
 from churn_spark.features import FeatureSpec, Numeric
-from churn_spark.search import Rows, require_optuna, search
+from churn_spark.search import Sample, require_optuna, search
 
 SPEC = FeatureSpec(tuple(Numeric(f"x{i}") for i in range(4)))
 TRAINING = Training(n_estimators=30, early_stopping_rounds=5, learning_rate=0.02, search={"trials": 6})
 
 
-def rows(seed: int, count: int) -> Rows:
+def rows(seed: int, count: int) -> Sample:
     random = np.random.default_rng(seed)
     x = random.normal(size=(count, 4)).astype(np.float32)
     label = x[:, 0] + x[:, 1] ** 2 + random.normal(size=count) > 1
-    return Rows(x, label.astype(np.float32))
+    return Sample(x, label.astype(np.float32))
 
 
 def test_search_repeats_itself_and_begins_with_the_configured_settings() -> None:

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_truth.py [--rows 5000 --seed 1 ...] [-- options of `churn-spark train`]
 
-Each test customer counts as `true_probability` of a churner and the rest of a stayer, so that chance in the labels
-cancels out. Printed: ROC-AUC of the model and of the truth, their Brier scores, and what each would earn.
+Each test customer with a valid row counts as `true_probability` of a churner and the rest of a stayer, so that chance
+in the labels cancels out. Printed: ROC-AUC of the model and of the truth, their Brier scores, and what each would earn.
 """
 
 from __future__ import annotations
@@ -44,9 +44,8 @@ def train_and_compare(folder: Path, *, rows: int, seed: int, options: list[str])
     model = ChurnModel.load(output / "models")
     answers = model.predict(held.drop(columns=["churn", "true_probability"]).to_dict("records"))
     reached = np.array([a["churn_probability"] for a in answers], dtype=float)
-    return against_truth(
-        held["true_probability"].to_numpy()[~np.isnan(reached)], reached[~np.isnan(reached)], model
-    )
+    valid = np.array([a["score_status"] == "ok" for a in answers])
+    return against_truth(held["true_probability"].to_numpy()[valid], reached[valid], model)
 
 
 def against_truth(true: np.ndarray, reached: np.ndarray, model: ChurnModel) -> dict[str, float]:
