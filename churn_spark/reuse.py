@@ -61,4 +61,4 @@ def left_to_score(live: DataFrame, kept: DataFrame, *, key: str, folder: str) ->
     """The rows of `live` that are not in `kept`; where they are few, no vector of the others is read or moved."""
     live.select(key).join(kept.select(key), key, "left_anti").write.mode("overwrite").parquet(folder)
     keys = live.sparkSession.read.parquet(folder)
-    return live.join(broadcast_if_small(keys, keys.count(), 100), key, "left_semi")
+    return live.join(broadcast_if_small(keys, keys.count() * 100), key, "left_semi")

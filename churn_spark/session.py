@@ -6,7 +6,8 @@ import os
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession, functions
@@ -40,7 +41,7 @@ STARTUP = {
 # What a laptop wants: no web server, as many shuffle partitions as it can work on, and a Java that compiles
 # quickly instead of well: half the time for thousands of rows, twice for millions (README: How fast).
 LOCAL = {
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC",
     "spark.ui.enabled": "false",
     "spark.driver.memory": "3g",
     "spark.driver.host": "127.0.0.1",
@@ -79,15 +80,28 @@ def get_session(app_name: str = "churn_spark", *, conf: Mapping[str, str] | None
     return _with(spark, {**REQUIRED, **(conf or {})})
 
 
+@contextmanager
+def settings(spark: SparkSession, conf: Mapping[str, str]) -> Iterator[None]:
+    """These settings for a while, then those that were there."""
+    before = {key: spark.conf.get(key, None) for key in conf}
+    try:
+        for key, value in conf.items():
+            spark.conf.set(key, value)
+        yield
+    finally:
+        for key, value in before.items():
+            spark.conf.unset(key) if value is None else spark.conf.set(key, value)
+
+
 def slots(spark: SparkSession) -> int:
     """How many tasks can run at once."""
     per_task = int(spark.conf.get("spark.task.cpus", "1") or 1)
     return max(1, int(spark.sparkContext.defaultParallelism) // per_task)
 
 
-def broadcast_if_small(df: DataFrame, rows: int, bytes_per_row: int) -> DataFrame:
-    """The table, to be broadcast if it is small: a join then moves no row of the large one."""
-    return functions.broadcast(df) if rows * bytes_per_row <= BROADCAST_BYTES else df
+def broadcast_if_small(df: DataFrame, size: int) -> DataFrame:
+    """The table of `size` bytes, to be broadcast if it is small: a join then moves no row of the large one."""
+    return functions.broadcast(df) if size <= BROADCAST_BYTES else df
 
 
 def ship_package(spark: SparkSession) -> None:

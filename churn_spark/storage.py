@@ -59,6 +59,11 @@ def size(path: str) -> int:
     return int(fs.getFileStatus(hadoop_path).getLen())
 
 
+def data_size(path: str) -> int:
+    """The bytes of a folder's Parquet files."""
+    return sum(size(join(path, name)) for name in data_files(path))
+
+
 def move(source: str, target: str) -> None:
     """Rename within one file system, making the target's parents; the target must not exist."""
     if is_local(source):

@@ -31,6 +31,7 @@ from churn_spark.text_cache import COLUMNS, Cache, CacheMap, Kind, schema
 log = logging.getLogger(__name__)
 
 CHARS_PER_TOKEN = 4
+SHORT_BYTES = 64
 TOKENS_PER_TASK = 10_000
 TASKS_PER_SLOT = 4
 PROBE_TEXTS = 256
@@ -164,7 +165,7 @@ def _with_resolved(df: DataFrame, column: str, resolved: DataFrame, counts: Text
         F.col("embed_id").alias(_vector_id(column)),
     )
     joined = df.withColumn(key, F.sha2(column, 256)).join(
-        broadcast_if_small(found, counts.distinct, 1_000), key, "left"
+        broadcast_if_small(found, counts.distinct * 1_000), key, "left"
     )
     return joined.drop(key).fillna(notes.EMPTY, [status_column(column)])
 
@@ -174,8 +175,9 @@ def _vector_id(column: str) -> str:
 
 
 def is_blank(note: Column) -> Column:
-    """Whether a note says nothing; white space and words as `redaction.is_blank` has them."""
-    return F.lower(F.regexp_replace(note, r"^\s+|\s+$", "")).isin(*EMPTY_NOTES)
+    """Whether a short note says nothing, as `redaction.is_blank`, which also knows long stretches of white space."""
+    said = F.lower(F.regexp_replace(note, r"^\s+|\s+$", ""))
+    return (F.octet_length(note) <= SHORT_BYTES) & said.isin(*EMPTY_NOTES)
 
 
 def _computed(kind: Kind, added: Sequence[Row], budget: remote.Budget | None) -> TextCounts:
@@ -261,8 +263,10 @@ class Resolver:
         for kind in COLUMNS:
             if found[f"lacks_{kind}"]:
                 self._fill(kind, self._items(kind, resolved))
-                distinct = resolved.select("key", "item", "rows")
-                resolved = self._written(self.resolved(distinct), f"resolved-{kind}")
+                lacking = F.greatest(*[F.col(f"lacks_{k}") for k in COLUMNS])
+                again = self.resolved(resolved.where(lacking).select("key", "item", "rows"))
+                again = self._written(again, f"resolved-{kind}")
+                resolved = resolved.where(~lacking).unionByName(again)
                 found = self._count(resolved)
         self._check(found)
         return resolved
@@ -305,13 +309,12 @@ class Resolver:
         """The vectors of the resolved notes, materialised apart from the cache: vector id, embedding."""
         needed = resolved.select(F.col("embed_id").alias("key")).where("key is not null").distinct()
         found = self.maps["embedding"].first(self.spark).select("key", "embedding")
-        found = found.join(broadcast_if_small(needed, self.counts.distinct, 100), "key", "left_semi")
+        found = found.join(broadcast_if_small(needed, self.counts.distinct * 100), "key", "left_semi")
         written = self._written(found, "vectors").select(
             F.col("key").alias(_vector_id(self.column)),
             F.col("embedding").alias(embedding_column(self.column)),
         )
-        first = written.first()
-        return broadcast_if_small(written, self.counts.distinct, 100 + len(first[1]) if first else 0)
+        return broadcast_if_small(written, storage.data_size(storage.join(self.work, "vectors")))
 
     def embedded(self) -> DataFrame:
         """The vectors (key, embedding) of `df`, texts as they are to be embedded (key, item)."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal
 
-from pyspark.sql import DataFrame, Row, SparkSession, Window
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from churn_spark import notes, storage
@@ -60,9 +60,11 @@ class CacheMap:
     def first(self, spark: SparkSession) -> DataFrame:
         """One row per key: where two runs computed the same, the value that was committed first."""
         stored = self.stored(spark)
-        earliest = F.min("file").over(Window.partitionBy("key"))
-        later = stored.select("key", "file", earliest.alias("earliest")).where("file != earliest")
-        return stored.join(F.broadcast(later), ["key", "file"], "left_anti").drop("file")
+        several = stored.groupBy("key").count().where("count > 1").select("key")  # as a rule none
+        repeated = stored.select("key", "file").join(F.broadcast(several), "key", "left_semi")
+        earliest = repeated.groupBy("key").agg(F.min("file").alias("earliest"))
+        found = stored.join(F.broadcast(earliest), "key", "left")
+        return found.where("earliest IS NULL OR file = earliest").drop("file", "earliest")
 
     def add(self, rows: DataFrame, *, staging: str) -> list[Row]:
         """Commit rows; returns what the files written say, a row for the answers and one for each error.
@@ -201,10 +203,9 @@ def described(cache: Cache, spark: SparkSession) -> list[str]:
     lines = []
     for stored, short in cache.maps():
         keys = stored.stored(spark).select(F.count_distinct("key")).first()
-        sizes = [storage.size(storage.join(stored.folder, name)) for name in stored.files()]
         lines.append(
-            f"{stored.kind:<9} {short}  {keys[0] if keys else 0:>9,} texts  {len(sizes):>5,} files  "
-            f"{sum(sizes) / 1e6:>8,.1f} MB  {_told(storage.join(stored.folder, IDENTITY))}"
+            f"{stored.kind:<9} {short}  {keys[0] if keys else 0:>9,} texts  {len(stored.files()):>5,} files  "
+            f"{storage.data_size(stored.folder) / 1e6:>8,.1f} MB  {_told(storage.join(stored.folder, IDENTITY))}"
         )
     return lines
 
