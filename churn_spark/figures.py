@@ -295,6 +295,7 @@ def _dependence(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> Fi
             rows = rows.nlargest(5, "n").sort_values("effect")
             axes.vlines(np.arange(len(rows)), 0, rows["effect"], color=MODEL, lw=5)
             names = [textwrap.fill(plain(v, limit=16), 8, break_long_words=True) for v in rows["value"]]
+            names[1::2] = [f"\n{name}" for name in names[1::2]]  # neighbours would touch
             axes.set_xticks(np.arange(len(rows)), names, size=8)
             axes.set_xlim(-0.6, len(rows) - 0.4)
             axes.grid(visible=False, axis="x")

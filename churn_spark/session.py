@@ -82,15 +82,13 @@ def get_session(app_name: str = "churn_spark", *, conf: Mapping[str, str] | None
 
 @contextmanager
 def settings(spark: SparkSession, conf: Mapping[str, str]) -> Iterator[None]:
-    """These settings for a while, then those that were there."""
-    before = {key: spark.conf.get(key, None) for key in conf}
+    """These settings, which Spark has a default for, for a while; then those that were there."""
+    before = {key: str(spark.conf.get(key)) for key in conf}
+    _with(spark, conf)
     try:
-        for key, value in conf.items():
-            spark.conf.set(key, value)
         yield
     finally:
-        for key, value in before.items():
-            spark.conf.unset(key) if value is None else spark.conf.set(key, value)
+        _with(spark, before)
 
 
 def slots(spark: SparkSession) -> int:

@@ -12,14 +12,15 @@ import pandas as pd
 import pytest
 import xgboost as xgb
 from pyspark import TaskContext
+from pyspark.sql import functions as F
 from xgboost.spark import SparkXGBClassifier
 
 from churn_spark import training
 from churn_spark.config import Training
 from churn_spark.errors import ConfigError, ResourceError
-from churn_spark.features import FeatureSpec, Numeric
+from churn_spark.features import FeatureSpec, Numeric, TextVector
 from churn_spark.guard import guarded
-from churn_spark.training import fit_booster
+from churn_spark.training import fit_booster, with_features
 
 SPEC = FeatureSpec(tuple(Numeric(f"x{i}") for i in range(3)))
 SETTINGS = Training(n_estimators=5, max_depth=3, num_workers=2)
@@ -36,6 +37,22 @@ def rows(spark, tmp_path_factory):
     schema = "customer_id string, features array<float>, label double, is_validation boolean"
     spark.createDataFrame(frame, schema).write.mode("overwrite").parquet(path)
     return spark.read.parquet(path)
+
+
+def test_with_features_gives_rows_with_a_fold_the_projection_that_did_not_see_them(spark):
+    def text(weight):
+        return TextVector("note", 2, (0.0, 0.0), ((weight, 0.0),))
+
+    vector = bytearray(np.array([0.5, 9.0], np.float32).tobytes())
+    rows = [("a", 0, vector), ("b", 1, vector), ("c", None, vector), ("d", 1, None)]
+    df = spark.createDataFrame(rows, "customer_id string, fold int, note__embedding binary")
+    spec = FeatureSpec(texts=(text(100.0),))
+    found = with_features(
+        df, spec, keep=["customer_id"], unseen=[[text(1.0)], [text(2.0)]], fold=F.col("fold")
+    )
+    values = {row.customer_id: row.features[0] for row in found.collect()}
+    assert (values["a"], values["b"], values["c"]) == (0.5, 1.0, 50.0)
+    assert np.isnan(values["d"])
 
 
 def trees(fitted) -> str:
