@@ -1,7 +1,7 @@
 """What a cheaper embedder costs in ROC-AUC: `python tests/benchmarks/bench_auc.py [--raw FILE --config YAML]`.
 
 The same folds of a customer table, embedded by float32, int8 and static, through the kernel's own note code
-(redaction, summary, vector) and native xgboost with the settings of conf/base.yaml. Paired differences over
+(redaction, summary, vector, projection) and native xgboost with the settings of conf/base.yaml. Paired differences over
 repeated folds tell a loss from chance.
 """
 
@@ -20,6 +20,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from churn_spark import notes
 from churn_spark.config import load_config
+from churn_spark.features import FeatureSpec
+from churn_spark.projection import FOLDS, assemble_unseen, fit_projection
 
 EMBEDDERS = {
     "float32": {"precision": "float32"},
@@ -62,20 +64,30 @@ def main() -> None:
         start = time.process_time()
         _, vectors = notes.prepare(texts, text)
         seconds = time.process_time() - start
-        scores[name] = fold_aucs(np.hstack([table, vectors]), label, config.training, repeats=options.repeats)
+        scores[name] = fold_aucs(table, vectors, label, config.training, repeats=options.repeats)
         change = scores[name] - scores["float32"]
         error = change.std(ddof=1) / np.sqrt(len(change))
         print(f"{name:8s} ROC-AUC {scores[name].mean():.4f}  change {change.mean():+.4f} (standard error {error:.4f})"
               f"  text {seconds:.0f} CPU s", flush=True)  # fmt: skip
 
 
-def fold_aucs(x: npt.NDArray, y: npt.NDArray, training: object, *, repeats: int) -> npt.NDArray:
+def fold_aucs(
+    table: npt.NDArray, vectors: npt.NDArray, y: npt.NDArray, training: object, *, repeats: int
+) -> npt.NDArray:
     """ROC-AUC of each fold's held-out rows."""
     names = ("max_depth", "learning_rate", "subsample", "reg_lambda", "min_child_weight", "max_bin")
     settings = {name: getattr(training, name) for name in names}
     found = []
     for seed in range(repeats):
-        for train, test in StratifiedKFold(5, shuffle=True, random_state=seed).split(x, y):
+        for train, test in StratifiedKFold(5, shuffle=True, random_state=seed).split(table, y):
+            fold = np.full(len(y), -1)
+            fold[train] = np.arange(len(train)) % FOLDS
+            text, unseen = fit_projection(
+                "note", vectors[train], y[train].astype(float), fold[train], width=1
+            )
+            spec = FeatureSpec(texts=(text,))
+            said = assemble_unseen(spec, [[t] for t in unseen], {}, vectors={"note": vectors}, fold=fold)
+            x = np.hstack([table, said])
             model = xgboost.XGBClassifier(n_estimators=ROUNDS, n_jobs=2, random_state=seed, **settings)
             model.fit(x[train], y[train])
             found.append(roc_auc_score(y[test], model.predict_proba(x[test])[:, 1]))
