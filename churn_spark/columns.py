@@ -38,6 +38,7 @@ TRUE = ("1", "1.0", "true", "yes", "y", "t")
 FALSE = ("0", "0.0", "false", "no", "n", "f")
 
 RESERVED = ("_errors", "_warnings", "_corrupt_record", "_row_error", "score_date")
+INNER = ("split", "_fold", "_unseen", "margin", "features", "is_validation")  # names of the jobs' own columns
 
 
 class Column(BaseModel):

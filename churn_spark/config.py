@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from churn_spark import schemas
-from churn_spark.columns import RESERVED, Column, Contract
+from churn_spark.columns import INNER, RESERVED, Column, Contract
 from churn_spark.errors import ConfigError
 
 ENV_PREFIX = "CHURN_SPARK__"
@@ -272,9 +272,8 @@ class Config(_Section):
             if not least <= roles.count(role) <= 1:  # type: ignore[arg-type]
                 names = [c.name for c in self.columns.values() if c.role == role]
                 raise ValueError(f"columns: exactly one column has role {role}, found {names or 'none'}")
-        inner = ("split", "margin", "features", "is_validation")
         ours = {f.name for f in (*schemas.KEYS, *schemas.SCORES, *schemas.LINEAGE)} - {"customer_id"}
-        taken = [n for n in self.columns if n.lower() in (*RESERVED, *inner, *ours) or "." in n]
+        taken = [n for n in self.columns if n.lower() in (*RESERVED, *INNER, *ours) or "." in n]
         taken += [n for n, c in self.columns.items() if n == "label" and c.role != "label"]
         if taken:
             raise ValueError(f"columns: {taken} are reserved names or hold a dot; rename them with `from:`")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from churn_spark.audit import AFTER_THE_EVENT, single_column_aucs
-from churn_spark.columns import FALSE, MISSING, RESERVED, SPACE, TRUE, Column, check_value
+from churn_spark.columns import FALSE, INNER, MISSING, RESERVED, SPACE, TRUE, Column, check_value
 
 LABEL = re.compile(r"churn|attrition|(^|_)(label|target|exited|left|cancel(l?ed)?)$", re.I)
 ID = re.compile(r"(^|_)(id|key|number|no|nr|code|uuid|guid)$", re.I)
@@ -119,7 +119,7 @@ def _name(source: str) -> str:
     """A name that needs no quotes anywhere: snake_case, from CamelCase too."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", source.strip())
     snake = re.sub(r"\W+", "_", snake, flags=re.ASCII).strip("_").lower() or "column"
-    reserved = (*RESERVED, "split", "margin", "features", "is_validation", "label")
+    reserved = (*RESERVED, *INNER, "label")
     return f"c_{snake}" if snake in reserved or snake[0].isdigit() else snake
 
 

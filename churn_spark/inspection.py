@@ -1,4 +1,7 @@
-"""What the leak audit and the report look at: bounded rows in this process, and counts over the whole table."""
+"""What the leak audit and the report look at: bounded rows in this process, and counts over the whole table.
+
+Text projections are fitted on the training rows among them.
+"""
 
 from __future__ import annotations
 

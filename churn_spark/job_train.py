@@ -64,10 +64,10 @@ def train(run: Run) -> None:
             )
         rows, insights = _audit(run, df)
         with run.step("features") as facts:
-            train = F.col("split") == "train"
-            inputs = fit_inputs(df.where(train), rows.of("train"), contract, features=config.features)
+            learnt = F.col("split") == "train"
+            inputs = fit_inputs(df.where(learnt), rows.of("train"), contract, features=config.features)
             spec, folder = inputs.spec, storage.join(run.work, "features")
-            features = stored_inputs(df, inputs, contract, learnt=train, folder=folder)
+            features = stored_inputs(df, inputs, contract, learnt=learnt, folder=folder)
             facts |= {"inputs": len(spec.names)}
         if config.training.search.trials:
             _search(run, features, spec)
@@ -92,7 +92,7 @@ def train(run: Run) -> None:
             facts |= {"roc_auc": f"{auc:.3f}", "pr_auc": f"{result.value('pr_auc'):.3f}"}
         if contract.snapshot and config.split.backtest:
             with run.step("backtest") as facts:
-                past = backtest(df, rows, settings=config, folder=storage.join(run.work, "backtest"))
+                past = backtest(df, rows, settings=run.config, folder=storage.join(run.work, "backtest"))
                 result = replace(result, metrics=pd.concat([result.metrics, past], ignore_index=True))
                 facts |= {"origins": past["slice"].nunique()}
         insights = _explain(run, model, rows, inputs.unseen, insights)

@@ -7,7 +7,7 @@ see their own label in it: they are given one that was fitted without their cust
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -83,13 +83,13 @@ def fit_projection(
     mean = vectors.mean(axis=0)
     centred = vectors - mean
     held = [fold == f for f in range(FOLDS)]
-    slopes = [np.stack(list(_ridge(centred[~out], label[~out]))) for out in held]
+    slopes = [_ridge(centred[~out], label[~out], PENALTIES) for out in held]
     errors = [
         (((label[out] - label[~out].mean())[:, None] - centred[out] @ found.T) ** 2).sum(axis=0)
         for out, found in zip(held, slopes, strict=True)
     ]
     best = int(np.argmin(np.sum(errors, axis=0)))
-    chosen = list(_ridge(centred, label))[best]
+    chosen = _ridge(centred, label, PENALTIES[best : best + 1])[0]
     principal = _principal(centred, width - 1)
 
     def text(slope: Floats) -> TextVector:
@@ -98,17 +98,16 @@ def fit_projection(
     return Projected(text(chosen), tuple(text(found[best]) for found in slopes))
 
 
-def _ridge(centred: Floats, label: Floats) -> Iterator[Floats]:
-    """The slopes of the label for each of PENALTIES; zero where there is nothing to learn from."""
+def _ridge(centred: Floats, label: Floats, penalties: Sequence[float]) -> Floats:
+    """A row with the slopes of the label for each penalty; zeros where there is nothing to learn from."""
     if not len(label):
-        yield from np.zeros((len(PENALTIES), centred.shape[1]))
-        return
+        return np.zeros((len(penalties), centred.shape[1]))
     centred = centred - centred.mean(axis=0)
     products = centred.T @ centred
     towards = centred.T @ (label - label.mean())
     unit = max(np.trace(products) / len(products), np.finfo(float).tiny)
-    for penalty in PENALTIES:
-        yield np.linalg.solve(products + penalty * unit * np.eye(len(products)), towards)
+    eye = np.eye(len(products))
+    return np.stack([np.linalg.solve(products + penalty * unit * eye, towards) for penalty in penalties])
 
 
 def _principal(centred: Floats, count: int) -> Floats:

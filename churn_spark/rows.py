@@ -1,4 +1,6 @@
-"""A bounded sample of the split rows in this process: what the leak audit and the report look at."""
+"""A bounded sample of the split rows in this process: what the leak audit and the report look at, and text
+projections are fitted on.
+"""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def get_session(app_name: str = "churn_spark", *, conf: Mapping[str, str] | None
 
 
 @contextmanager
-def settings(spark: SparkSession, conf: Mapping[str, str]) -> Iterator[None]:
+def temporary_settings(spark: SparkSession, conf: Mapping[str, str]) -> Iterator[None]:
     """These settings, which Spark has a default for, for a while; then those that were there."""
     before = {key: str(spark.conf.get(key)) for key in conf}
     _with(spark, conf)

@@ -24,7 +24,7 @@ from churn_spark.guard import guarded
 from churn_spark.projection import Unseen, assemble_unseen, fit_projections
 from churn_spark.rows import Rows
 from churn_spark.search import Sample
-from churn_spark.session import settings, slots
+from churn_spark.session import slots, temporary_settings
 from churn_spark.text import embedding_column
 
 log = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ def fit_booster(df: DataFrame, spec: FeatureSpec, *, key: Sequence[str], trainin
     rows = placed.select("features", "label", "is_validation")
     classifier = _classifier(spec, workers, training)
     # A plan that adapts runs the shuffle to say how many partitions there are, which xgboost.spark asks first.
-    with settings(df.sparkSession, {"spark.sql.adaptive.enabled": "false"}):
+    with temporary_settings(df.sparkSession, {"spark.sql.adaptive.enabled": "false"}):
         model = guarded(
             df.sparkSession.sparkContext,
             lambda: classifier.fit(rows),

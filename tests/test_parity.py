@@ -9,6 +9,7 @@ import pandas as pd
 
 from churn_spark.cli import main
 from churn_spark.sample import write_csv
+from churn_spark.session import LOCAL
 
 JOBS = """
 import sys
@@ -19,7 +20,7 @@ sys.exit(max(codes))
 """
 CLUSTER = [
     "--set", 'spark.conf.spark.master="local-cluster[2,1,1024]"',
-    "--set", "spark.conf.spark.executor.extraJavaOptions=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "--set", f"spark.conf.spark.executor.extraJavaOptions={LOCAL['spark.driver.extraJavaOptions']}",
 ]  # fmt: skip
 
 
