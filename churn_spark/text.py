@@ -260,14 +260,16 @@ class Resolver:
         """Return `resolved()`, materialised, after filling whatever could be filled."""
         resolved = self._written(self.resolved(self.distinct()), "resolved")
         found = self._count(resolved)
-        for kind in COLUMNS:
-            if found[f"lacks_{kind}"]:
-                self._fill(kind, self._items(kind, resolved))
-                lacking = F.greatest(*[F.col(f"lacks_{k}") for k in COLUMNS])
-                again = self.resolved(resolved.where(lacking).select("key", "item", "rows"))
-                again = self._written(again, f"resolved-{kind}")
-                resolved = resolved.where(~lacking).unionByName(again)
-                found = self._count(resolved)
+        lacks = [kind for kind in COLUMNS if found[f"lacks_{kind}"]]
+        if lacks:
+            lacking = F.greatest(*[F.col(f"lacks_{kind}") for kind in COLUMNS])
+            open_notes = resolved.where(lacking)
+            for kind in lacks:
+                self._fill(kind, self._items(kind, open_notes))
+                open_notes = self.resolved(resolved.where(lacking).select("key", "item", "rows"))
+            again = self._written(open_notes, "resolved-again")
+            resolved = resolved.where(~lacking).unionByName(again)
+            found = self._count(resolved)
         self._check(found)
         return resolved
 
