@@ -144,7 +144,7 @@ def sentence_transformers(
 
         return Model(encoder.dimension, embed)
 
-    kind = {"provider": "sentence-transformers", "precision": precision, "version": 2}
+    kind = {"provider": "sentence-transformers", "precision": precision, "version": 3}
     return Embedder(kind | files, load)
 
 
