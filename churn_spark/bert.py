@@ -85,7 +85,9 @@ def _attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     length, size = query.shape[-2:]
     if query.is_cuda or length > SHORT:
         return F.scaled_dot_product_attention(query, key, value)
-    scores = torch.matmul(key, query.transpose(-1, -2)) * size**-0.5  # (key, query): softmax is faster downwards
+    scores = (
+        torch.matmul(key, query.transpose(-1, -2)) * size**-0.5
+    )  # (key, query): softmax is faster downwards
     return torch.matmul(scores.softmax(-2).transpose(-1, -2), value)
 
 

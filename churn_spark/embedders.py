@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Counts = npt.NDArray[np.int32]
 
+VERSION = 3  # of the code that computes vectors here: another one gives other last bits
 MIN_COSINE = 0.99
 SIF = 1e-4  # weight a / (a + p) of a token with probability p, a = SIF (Arora et al. 2017)
 REFUSALS = ("http_400", "http_413", "http_422")  # of a request for what is in it; it is not billed
@@ -90,11 +91,12 @@ def identity(name: str, **params: Any) -> dict[str, Any]:
     return load_embedder(name, **params).identity
 
 
-def mean_cosine(texts: Sequence[str], embedder: Embedder, *, reference: Embedder) -> float:
-    """The mean cosine between both embedders' vectors of a probe of texts."""
+def cosines(texts: Sequence[str], embedder: Embedder, *, reference: Embedder) -> npt.NDArray[np.float32]:
+    """The cosine between both embedders' vectors of each text."""
     vectors, expected = embedder.embed(texts).vectors, reference.embed(texts).vectors
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
-    return float(np.mean((vectors * expected).sum(1) / norms))
+    found: npt.NDArray[np.float32] = (vectors * expected).sum(1) / norms
+    return found
 
 
 def check_cosine(cosine: float) -> None:
@@ -144,7 +146,7 @@ def sentence_transformers(
 
         return Model(encoder.dimension, embed)
 
-    kind = {"provider": "sentence-transformers", "precision": precision, "version": 3}
+    kind = {"provider": "sentence-transformers", "precision": precision, "version": VERSION}
     return Embedder(kind | files, load)
 
 
@@ -159,7 +161,7 @@ def _encoder(folder: Path, *, device: str = "cpu", precision: str = "float32") -
     if precision == "float32":
         return windows.load_encoder(folder, device=device)
     weights = model_files.sha256(folder / "model.safetensors")
-    ranges = model_files.built_once({"built": "int8 ranges", "version": 1, "weights": weights}, build)
+    ranges = model_files.built_once({"built": "int8 ranges", "version": VERSION, "weights": weights}, build)
     return windows.load_encoder(folder, device="cpu", ranges=ranges)
 
 
@@ -176,7 +178,7 @@ def static(*, model: str = model_files.PACKAGED, dimension: int | None = None) -
     """
     folder = model_files.model_folder(model)
     size = dimension or 256
-    recipe = {"provider": "static", "dimension": size, "sif": SIF, "version": 1}
+    recipe = {"provider": "static", "dimension": size, "sif": SIF, "version": VERSION}
     recipe |= model_files.model_identity(model, folder)
 
     @cache

@@ -34,7 +34,7 @@ CHARS_PER_TOKEN = 4
 SHORT_BYTES = 64
 TOKENS_PER_TASK = 10_000
 TASKS_PER_SLOT = 4
-PROBE_TEXTS = 256
+PROBE_TEXTS = 128
 LEAST_PROBE = 64
 Compute = Callable[[list[str], list[str], NoteSettings], pa.RecordBatch]
 
@@ -385,12 +385,12 @@ class Resolver:
         return self._written(items, f"{kind}-items")
 
     def _probe(self, items: DataFrame) -> float:
-        """The cosine of int8 to float32 vectors on a probe of these texts, measured in a worker."""
-        probe = items.orderBy("key").limit(PROBE_TEXTS).coalesce(1)
-        measured = probe.mapInArrow(_in_worker(_cosine, self.settings), "cosine double").first()
-        cosine = float(measured[0]) if measured else 1.0
-        log.info("step=text column=%s int8_cosine=%.4f texts=%d", self.column, cosine, PROBE_TEXTS)
-        return cosine
+        """The mean cosine of int8 to float32 vectors on a probe of these texts, measured in the workers."""
+        probe = items.orderBy("key").limit(PROBE_TEXTS).repartition(slots(self.spark))
+        measured = probe.mapInArrow(_in_worker(_cosines, self.settings), "cosine double")
+        cosine, texts = measured.agg(F.avg("cosine"), F.count("*")).collect()[0]
+        log.info("step=text column=%s int8_cosine=%.4f texts=%d", self.column, cosine, texts)
+        return float(cosine)
 
     def _tasks(self, tokens: int) -> int:
         """How many partitions: by tokens, a few per slot."""
@@ -551,13 +551,13 @@ def _embed(keys: list[str], items: list[str], settings: NoteSettings) -> pa.Reco
     )
 
 
-def _cosine(keys: list[str], items: list[str], settings: NoteSettings) -> pa.RecordBatch:
+def _cosines(keys: list[str], items: list[str], settings: NoteSettings) -> pa.RecordBatch:
     exact = settings.model_copy(
         update={"embedder": settings.embedder.model_copy(update={"precision": "float32"})}
     )
     texts = [notes.fold(t, settings) for t in _texts(items, settings)]
-    cosine = embedders.mean_cosine(texts, notes.load_embedder(settings), reference=notes.load_embedder(exact))
-    return pa.RecordBatch.from_pydict({"cosine": [cosine]})
+    found = embedders.cosines(texts, notes.load_embedder(settings), reference=notes.load_embedder(exact))
+    return pa.RecordBatch.from_pydict({"cosine": found.astype(float)})
 
 
 COMPUTE: dict[Kind, Compute] = {"note": _clean, "summary": _summarize, "embedding": _embed}

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from churn_spark import model_files
 from churn_spark.config import Remote
-from churn_spark.embedders import Embedder, check_cosine, identity, load_embedder, mean_cosine
+from churn_spark.embedders import Embedder, check_cosine, cosines, identity, load_embedder
 from churn_spark.errors import ConfigError, ResourceError
 
 ROOT = Path(__file__).parents[1]
@@ -170,7 +170,7 @@ def test_float32_agrees_with_sentence_transformers(float32: Embedder) -> None:
 
 
 def test_int8_is_close_to_float32(float32: Embedder, int8: Embedder) -> None:
-    cosine = mean_cosine(TEXTS, int8, reference=float32)
+    cosine = cosines(TEXTS, int8, reference=float32).mean()
     assert cosine > 0.99
     check_cosine(cosine)
     assert not np.array_equal(int8.embed(TEXTS).vectors, float32.embed(TEXTS).vectors)
