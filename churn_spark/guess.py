@@ -6,7 +6,9 @@ Every guess says what it was made from, in counts and shares, never in values: a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -62,7 +64,8 @@ def guess_columns(frame: pd.DataFrame, *, max_auc: float = 0.995) -> list[Guess]
     A column that sounds like something known only after a customer left, or that alone separates the classes
     with a ROC-AUC above `max_auc`, gets role ignore and says so.
     """
-    seen = [_look(str(source), frame[source]) for source in frame.columns]
+    names = _names(map(str, frame.columns))
+    seen = [_look(str(source), name, frame[source]) for source, name in zip(frame, names, strict=True)]
     key = _best_id(seen)
     label = next((s for s in seen if s is not key and LABEL.search(s.name) and _is_binary(s)), None)
     guesses = [_guess(s, is_id=s is key, is_label=s is label) for s in seen]
@@ -109,16 +112,26 @@ def _plain(value: Any) -> str:
 # -- one column -----------------------------------------------------------------------------------------
 
 
-def _look(source: str, column: pd.Series) -> _Seen:
+def _look(source: str, name: str, column: pd.Series) -> _Seen:
     values = column.dropna().astype(str).str.strip(SPACE)
     values = values[~values.str.lower().isin(MISSING)]
-    return _Seen(source, _name(source), values, len(column))
+    return _Seen(source, name, values, len(column))
+
+
+def _names(sources: Iterable[str]) -> list[str]:
+    """A name for each column; one that another has already gets a number."""
+    names: list[str] = []
+    for name in map(_name, sources):
+        tries = (f"{name}_{n}" if n > 1 else name for n in count(1))
+        names.append(next(t for t in tries if t not in names))
+    return names
 
 
 def _name(source: str) -> str:
     """A name that needs no quotes anywhere: snake_case, from CamelCase too."""
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", source.strip())
-    snake = re.sub(r"\W+", "_", snake, flags=re.ASCII).strip("_").lower() or "column"
+    plain = unicodedata.normalize("NFKD", source).encode("ascii", "ignore").decode()  # é -> e
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain.strip())
+    snake = re.sub(r"\W+", "_", snake).strip("_").lower() or "column"
     reserved = (*RESERVED, *INNER, "label")
     return f"c_{snake}" if snake in reserved or snake[0].isdigit() else snake
 

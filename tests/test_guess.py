@@ -68,6 +68,22 @@ def test_guess_columns_says_which_columns_leak(guesses: dict[str, Guess]) -> Non
     assert not [g for g in honest if "suspected leak" in g.why]
 
 
+def test_names_need_no_quotes_and_are_distinct() -> None:
+    sources = ["Gekündigt", "KundeNr", "2024 Umsatz €", "a b", "a_b", "a_b_2", "Возраст", "Пол", "label"]
+    names = [g.column.name for g in guess_columns(pd.DataFrame({s: ["1", "2"] for s in sources}))]
+    assert names == [
+        "gekundigt",
+        "kunde_nr",
+        "c_2024_umsatz",
+        "a_b",
+        "a_b_2",
+        "a_b_2_2",
+        "column",
+        "column_2",
+        "c_label",
+    ]
+
+
 def test_as_yaml_is_a_layer_that_loads_and_quotes_no_value(guesses: dict[str, Guess], tmp_path: Path) -> None:
     text = as_yaml(list(guesses.values()), raw="customers.csv")
     (tmp_path / "mine.yaml").write_text(text)
