@@ -19,12 +19,14 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from churn_spark.arrow import Matrix
+from churn_spark.errors import ResourceError
 
 SCALE = 2.0**40  # of the fixed-point numbers: steps of 1e-12 in log-odds
 BLOCK_BYTES = 1 << 22  # a block of rows whose look-ups fit into a core's cache
 MAX_ENTRIES = 1 << 23  # beyond 64 MB of tables xgboost's own algorithm has to do
 MAX_INPUTS = 12  # on one path
 CHUNK = 1 << 20  # numbers tabulated at once
+TOLERANCE = 1e-3  # between a row's margin and its effects added up, in log-odds; float32 leaves some 1e-5
 
 Ints = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
@@ -64,6 +66,7 @@ class Tables:
 
     groups: tuple[str, ...]
     baseline: float
+    trees: int
     feature: Places
     threshold: npt.NDArray[np.float32]
     default_left: npt.NDArray[np.bool_]
@@ -89,7 +92,7 @@ class Tables:
     def _missed(self, inputs: Matrix) -> npt.NDArray[np.uint16]:
         """The pattern of conditions missed on the way to each node, of shape (nodes, n)."""
         left = self._goes_left(inputs)
-        state = np.zeros((self.levels[0].parent.max(initial=-1) + 1, inputs.shape[1]), np.uint16)
+        state = np.zeros((self.trees, inputs.shape[1]), np.uint16)
         states = [state]
         for parent, condition, is_left, bit in self.levels:
             misses = left[condition] != is_left[:, None]
@@ -120,6 +123,7 @@ def tabulate(booster: xgb.Booster, sources: Sequence[str]) -> Tables | None:
     return Tables(
         groups=groups,
         baseline=_baseline(booster),
+        trees=len(trees),
         feature=np.array(layout.feature, np.intp),
         threshold=np.array(layout.threshold, np.float32),
         default_left=np.array(layout.default_left, bool),
@@ -129,6 +133,18 @@ def tabulate(booster: xgb.Booster, sources: Sequence[str]) -> Tables | None:
         entries=entries,
         table=table,
     )
+
+
+def check_sums(effects: Matrix, margin: Matrix) -> None:
+    """Raise ResourceError where a row's effects and baseline do not add up to its margin."""
+    gap = np.abs(effects.sum(axis=1, dtype=np.float64) - margin)
+    wrong = int((~(gap <= TOLERANCE * (1 + np.abs(margin)))).sum())
+    if wrong:
+        raise ResourceError(
+            f"reasons do not add up to the score in {wrong:,} of {len(margin):,} rows",
+            where="churn_spark.contributions",
+            fix="nothing wrong was published; this is a fault of churn_spark: report it with the model package",
+        )
 
 
 def _baseline(booster: xgb.Booster) -> float:

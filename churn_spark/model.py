@@ -80,7 +80,8 @@ class ChurnModel:
 
         Returns the columns RECORD_FIELDS, one value per row, in order (probabilities in [0, 1], effects in
         log-odds, money in the policy's unit; `recommended` knows nothing of capacity), and every column's
-        reason, unless `top`, the number of reasons to name, is 0.
+        reason, unless `top`, the number of reasons to name, is 0. Raises ResourceError where the reasons of a
+        row do not add up to its score.
         """
         matrix = assemble(self.spec, frame, vectors=vectors)
         margin = self.margin(matrix)
@@ -103,6 +104,7 @@ class ChurnModel:
         if top == 0:
             return Scored({**scored, **{name: [None] * len(matrix) for name in REASON_FIELDS}}, None)
         groups, effects = self.effects(matrix)
+        contributions.check_sums(effects, margin)
         quotes = dict(summaries)
         if embed is not None:
             risky = probability >= quoting.cut_off(self.policy, quote_from)

@@ -1,10 +1,13 @@
 """Tabulated contributions against xgboost's own, on trees that use numbers, categories and missing values."""
 
+import json
+
 import numpy as np
 import pytest
 import xgboost as xgb
 
-from churn_spark.contributions import tabulate
+from churn_spark.contributions import check_sums, tabulate
+from churn_spark.errors import ResourceError
 from churn_spark.reasons import grouped_contributions
 
 SOURCES = ["age", "plan", "note", "note", "note"]
@@ -62,3 +65,46 @@ def test_trees_without_splits_or_too_deep_are_left_to_xgboost() -> None:
     label = (matrix.sum(axis=1) + rng.normal(size=4000) > 0).astype(float)
     deep = xgb.train({"max_depth": 30, "min_child_weight": 0, "lambda": 0}, xgb.DMatrix(matrix, label), 20)
     assert tabulate(deep, [f"c{i}" for i in range(30)]) is None
+
+
+def with_trees(depths: list[int]) -> xgb.Booster:
+    """A booster whose trees have these depths, in this order; 0 is a tree that is one leaf."""
+    document = json.loads(bytes(booster(1, 1).save_raw("json")))
+    model = document["learner"]["gradient_booster"]["model"]
+    for number, depth in enumerate(depths):
+        one = booster(depth or 1, number + 1) if depth else booster_of_a_leaf(0.8 - 0.1 * number)
+        tree = json.loads(bytes(one.save_raw("json")))["learner"]["gradient_booster"]["model"]["trees"][-1]
+        model["trees"][number:] = [{**tree, "id": number}]
+    model["tree_info"] = [0] * len(depths)
+    model["iteration_indptr"] = list(range(len(depths) + 1))
+    model["gbtree_model_param"]["num_trees"] = str(len(depths))
+    return xgb.Booster(model_file=bytearray(json.dumps(document).encode()))
+
+
+def booster_of_a_leaf(mean: float) -> xgb.Booster:
+    data = xgb.DMatrix(
+        inputs(50), np.arange(50) % 2, feature_types=["q", "c", "q", "q", "q"], enable_categorical=True
+    )
+    return xgb.train({"objective": "binary:logistic", "gamma": 1e9, "base_score": mean}, data, 1)
+
+
+@pytest.mark.parametrize("depths", [[2, 3, 0, 0], [0, 2, 3], [2, 0, 0, 3], [0, 5, 0, 1, 0, 3, 0], [1, 6, 2]])
+def test_effects_equal_xgboosts_where_trees_are_single_leaves_or_differ_in_depth(depths: list[int]) -> None:
+    model, matrix = with_trees(depths), inputs(300, seed=5)
+    tables = tabulate(model, SOURCES)
+    assert tables is not None
+    effects = tables.effects(matrix)
+    np.testing.assert_allclose(effects, expected(model, matrix), atol=2e-5)
+    check_sums(effects, model.inplace_predict(matrix, predict_type="margin", validate_features=False))
+
+
+def test_trees_that_are_all_leaves_are_left_to_xgboost() -> None:
+    assert tabulate(with_trees([0, 0, 0]), SOURCES) is None
+
+
+def test_effects_that_do_not_add_up_to_the_margin_are_refused() -> None:
+    margin = np.array([0.5, -2.0], np.float32)
+    check_sums(np.array([[0.25, 0.25], [-1.5, -0.5]], np.float32), margin)
+    for wrong in (0.1, np.nan):
+        with pytest.raises(ResourceError, match="in 1 of 2 rows"):
+            check_sums(np.array([[0.25, 0.25], [-1.5, wrong]], np.float32), margin)
