@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+import churn_spark
 from churn_spark import schemas
 from churn_spark.columns import INNER, RESERVED, Column, Contract
 from churn_spark.errors import ConfigError
@@ -378,8 +379,8 @@ def merge_layers(
 
 def conf_folder() -> Path:
     """The folder `conf`: beside this package in a clone, inside it in an installed wheel."""
-    here = Path(__file__).resolve().parent
-    for place in (here / "conf", here.parent / "conf"):
+    package = Path(churn_spark.__file__).resolve().parent
+    for place in (package / "conf", package.parent / "conf"):
         if (place / BASE).is_file():
             return place
     raise ConfigError(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession, functions
 
+import churn_spark
 from churn_spark.config import conf_folder
 
 BROADCAST_BYTES = 64_000_000
@@ -104,14 +105,20 @@ def broadcast_if_small(df: DataFrame, size: int) -> DataFrame:
 
 def ship_package(spark: SparkSession) -> None:
     """Zip this package and send it to the executors, which need not have it installed."""
-    root = Path(__file__).resolve().parent
-    if root.suffix == ".zip" or not root.is_dir():
+    package = Path(churn_spark.__file__).resolve().parent
+    if not package.is_dir():
         return  # spark-submit shipped it already
     target = Path(tempfile.mkdtemp(prefix="churn_spark-")) / "churn_spark.zip"
-    with zipfile.ZipFile(target, "w") as archive:
-        for file in sorted(root.glob("*.py")):
-            archive.write(file, f"churn_spark/{file.name}")
+    zip_package(package, target)
     spark.sparkContext.addPyFile(str(target))
+
+
+def zip_package(package: Path, target: Path) -> None:
+    """Write every file of a package's folder that an executor may import or read into the zip `target`."""
+    with zipfile.ZipFile(target, "w") as archive:
+        for file in sorted(package.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                archive.write(file, file.relative_to(package.parent))
 
 
 def _submitted() -> dict[str, str]:

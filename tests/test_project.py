@@ -2,9 +2,11 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -96,22 +98,35 @@ def test_jobs_are_thin() -> None:
         assert f'main(["{job.stem}"' in job.read_text()
 
 
-def test_wheel_carries_the_configuration(tmp_path: Path) -> None:
-    done = run(
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(tmp_path),
-        ".",
-    )
-    if done.returncode:
-        pytest.skip("this environment cannot build wheels")
-    names = run(sys.executable, "-m", "zipfile", "-l", str(next(tmp_path.glob("*.whl")))).stdout
-    assert "churn_spark/conf/base.yaml" in names
-    assert "churn_spark/conf/sql/01_call_list.sql" in names
-    assert "tests/" not in names
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The names of the files in this project's wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    # setuptools leaves its work in build/; a copy keeps the clone clean and a stale one out of the wheel
+    copy = shutil.copytree(ROOT, folder / "clone", ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "out"))
+    done = subprocess.run([*pip, "-w", folder, copy], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(zipfile.ZipFile(next(folder.glob("*.whl"))).namelist())
+
+
+def modules() -> set[str]:
+    found = {str(p.relative_to(ROOT)) for p in (ROOT / "churn_spark").rglob("*.py")}
+    assert len(found) > 60
+    return found
+
+
+def test_wheel_holds_every_module_and_the_configuration(wheel: set[str]) -> None:
+    assert modules() <= wheel
+    conf = {p.relative_to(ROOT) for p in (ROOT / "conf").rglob("*") if p.is_file()}
+    assert {f"churn_spark/{p}" for p in conf} <= wheel
+    assert not {name for name in wheel if name.startswith(("tests/", "conf/"))}
+
+
+def test_zip_for_executors_holds_every_module(tmp_path: Path) -> None:
+    from churn_spark.session import zip_package
+
+    zip_package(ROOT / "churn_spark", tmp_path / "package.zip")
+    names = set(zipfile.ZipFile(tmp_path / "package.zip").namelist())
+    assert modules() <= names
+    assert not {name for name in names if "__pycache__" in name}
