@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
 from churn_spark import metrics
-from churn_spark.arrow import Matrix
+from churn_spark.arrays import Matrix
 from churn_spark.calibration import fit_calibrator
 from churn_spark.config import Training
 from churn_spark.facts import Insights, Measure, find

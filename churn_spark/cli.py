@@ -166,8 +166,8 @@ def _at(tree: Any, key: str) -> Any:
 def _tables(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
     from churn_spark.config import is_table_name
-    from churn_spark.ddl import FORMS
-    from churn_spark.schemas import published
+    from churn_spark.contract.ddl import FORMS
+    from churn_spark.contract.published import published
 
     if is_table_name(config.output) and options.form != "markdown":
         raise ConfigError(

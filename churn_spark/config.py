@@ -21,8 +21,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import churn_spark
-from churn_spark import schemas
-from churn_spark.columns import INNER, RESERVED, Column, Contract
+from churn_spark.contract import published as schemas
+from churn_spark.contract.columns import INNER, RESERVED, Column, Contract
 from churn_spark.errors import ConfigError
 
 ENV_PREFIX = "CHURN_SPARK__"

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
-from churn_spark.arrow import Matrix
+from churn_spark.arrays import Matrix
 from churn_spark.errors import ResourceError
 
 SCALE = 2.0**40  # of the fixed-point numbers: steps of 1e-12 in log-odds

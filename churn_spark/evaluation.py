@@ -19,7 +19,7 @@ from pyspark.sql import types as T
 
 from churn_spark import metrics
 from churn_spark.calibration import IDENTITY, fit_calibrator
-from churn_spark.columns import Contract
+from churn_spark.contract.columns import Contract
 from churn_spark.decisions import fit_policy
 from churn_spark.features import assemble
 from churn_spark.model import ChurnModel

@@ -15,8 +15,8 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from churn_spark.columns import Contract
 from churn_spark.config import Config, is_table_name
+from churn_spark.contract.columns import Contract
 from churn_spark.errors import ConfigError, InputError
 
 CALL_LIST = (

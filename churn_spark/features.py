@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn_spark.arrow import Columns, Matrix, arrow_array
+from churn_spark.arrays import Columns, Matrix, arrow_array
 
 
 @dataclass(frozen=True)

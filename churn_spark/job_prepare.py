@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark import schemas, storage
-from churn_spark.columns import Contract
+from churn_spark import storage
+from churn_spark.contract import published as schemas
+from churn_spark.contract.columns import Contract
 from churn_spark.files import reading
 from churn_spark.pricing import price_texts
 from churn_spark.run import Run

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark import promotion, storage
-from churn_spark.columns import Contract
+from churn_spark.contract.columns import Contract
 from churn_spark.errors import ConfigError
 from churn_spark.job_prepare import prepare_rows
 from churn_spark.model import ChurnModel

@@ -11,11 +11,12 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark import audit, evaluation, inspection, notes, promotion, schemas, storage
+from churn_spark import audit, evaluation, inspection, notes, promotion, storage
 from churn_spark.ablations import measure_ablations, variant_metrics
 from churn_spark.backtest import backtest
 from churn_spark.calibration import IDENTITY
 from churn_spark.challenge import challenge
+from churn_spark.contract import published as schemas
 from churn_spark.decisions import Policy
 from churn_spark.errors import GateError, InputError
 from churn_spark.facts import Finding, Insights

@@ -19,10 +19,10 @@ import pyarrow as pa
 import xgboost as xgb
 
 from churn_spark import contributions, decisions, notes, quoting, reasons
-from churn_spark.arrow import Columns, Matrix, arrow_array
+from churn_spark.arrays import Columns, Matrix, arrow_array
 from churn_spark.calibration import Calibrator
-from churn_spark.columns import Column, Contract, Problem, check_record
 from churn_spark.config import Text
+from churn_spark.contract.columns import Column, Contract, Problem, check_record
 from churn_spark.decisions import Policy
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.features import FeatureSpec, TextVector, assemble, text_inputs

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from churn_spark import embedders, redaction, summarizers
-from churn_spark.arrow import Matrix
+from churn_spark.arrays import Matrix
 from churn_spark.config import NoteSettings
 
 EMPTY = "empty"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from churn_spark.arrow import Columns, Matrix
+from churn_spark.arrays import Columns, Matrix
 from churn_spark.features import FeatureSpec, TextVector, assemble, text_inputs
 from churn_spark.rows import Rows
 

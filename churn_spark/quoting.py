@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from churn_spark.arrow import Matrix
+from churn_spark.arrays import Matrix
 from churn_spark.decisions import BANDS, Policy
 from churn_spark.summarizers import split_sentences
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from churn_spark.arrow import Columns, Matrix
+from churn_spark.arrays import Columns, Matrix
 
 BASELINE = "baseline"
 BASELINE_TEXT = "Where every customer starts"

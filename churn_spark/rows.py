@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from churn_spark.arrow import Matrix
+from churn_spark.arrays import Matrix
 
 
 @dataclass(frozen=True, eq=False)

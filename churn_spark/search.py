@@ -17,7 +17,7 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from churn_spark import config
-from churn_spark.arrow import Matrix
+from churn_spark.arrays import Matrix
 from churn_spark.errors import ConfigError
 from churn_spark.features import FeatureSpec
 

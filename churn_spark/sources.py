@@ -22,7 +22,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from churn_spark import config
-from churn_spark.columns import RESERVED, Contract
+from churn_spark.contract.columns import RESERVED, Contract
 from churn_spark.errors import InputError
 from churn_spark.files import (
     CORRUPT,

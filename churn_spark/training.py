@@ -16,8 +16,8 @@ from pyspark.sql import types as T
 from xgboost.spark import SparkXGBClassifier
 
 from churn_spark import config
-from churn_spark.arrow import Matrix, list_array, vector_matrix
-from churn_spark.columns import Contract
+from churn_spark.arrays import Matrix, list_array, vector_matrix
+from churn_spark.contract.columns import Contract
 from churn_spark.errors import ConfigError
 from churn_spark.features import Categorical, FeatureSpec, Numeric, TextVector
 from churn_spark.guard import guarded

@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from churn_spark import config
-from churn_spark.columns import (
+from churn_spark.contract.columns import (
     DATE,
     FALSE,
     MISSING,

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from churn_spark import bert, model_files
-from churn_spark.arrow import Matrix
+from churn_spark.arrays import Matrix
 from churn_spark.errors import ResourceError
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import pytest
 
 from churn_spark import audit
 from churn_spark.audit import Overlap
-from churn_spark.columns import Column, Contract
 from churn_spark.config import Leakage
+from churn_spark.contract.columns import Column, Contract
 from churn_spark.facts import Finding
 from churn_spark.phrases import count_phrases, separating_phrases
 from churn_spark.sample import customers

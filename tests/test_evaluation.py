@@ -11,8 +11,8 @@ import xgboost as xgb
 
 from churn_spark import evaluation
 from churn_spark.calibration import IDENTITY
-from churn_spark.columns import Contract
 from churn_spark.config import load_config
+from churn_spark.contract.columns import Contract
 from churn_spark.decisions import Policy
 from churn_spark.features import Categorical, FeatureSpec, Numeric, assemble
 from churn_spark.model import ChurnModel

@@ -9,7 +9,7 @@ import pytest
 
 from churn_spark import audit, inspection
 from churn_spark.cli import main
-from churn_spark.columns import Column, Contract
+from churn_spark.contract.columns import Column, Contract
 from churn_spark.phrases import count_phrases
 
 CONTRACT = Contract(

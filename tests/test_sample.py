@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from churn_spark.columns import Column, check_record
+from churn_spark.contract.columns import Column, check_record
 from churn_spark.errors import ConfigError
 from churn_spark.sample import BLOCK, COLUMNS, CSV_OPTIONS, DRIFT_MONTH, customers, sample_table, write_csv
 from churn_spark.sample_notes import TOPICS, write_note

@@ -4,8 +4,8 @@ import datetime as dt
 
 import pytest
 
-from churn_spark.columns import Column, Contract
 from churn_spark.config import Split
+from churn_spark.contract.columns import Column, Contract
 from churn_spark.errors import InputError
 from churn_spark.splits import SPLITS, count_splits, with_split
 

@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from churn_spark import bert, windows
-from churn_spark.arrow import Matrix
+from churn_spark.arrays import Matrix
 from churn_spark.embedders import load_embedder
 from churn_spark.model_files import PACKAGED, model_folder
 

@@ -25,7 +25,7 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import functions as F
 from xgboost.spark import SparkXGBClassifier, SparkXGBClassifierModel
 
-from churn_spark.arrow import list_array, vector_array, vector_matrix
+from churn_spark.arrays import list_array, vector_array, vector_matrix
 from churn_spark.calibration import Calibrator
 from churn_spark.config import load_config
 from churn_spark.decisions import Policy

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import xgboost as xgb
 
 from churn_spark import cli
-from churn_spark.arrow import Matrix, list_array, vector_matrix
+from churn_spark.arrays import Matrix, list_array, vector_matrix
 from churn_spark.config import Training
 from churn_spark.features import FeatureSpec, Numeric
 from churn_spark.session import get_session

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from churn_spark.schemas import CACHE, Field, Table
+from churn_spark.contract.published import CACHE, Field, Table
 
 TRINO = {"string": "varchar", "double": "double", "float": "real", "bigint": "bigint", "int": "integer",
          "boolean": "boolean", "date": "date", "timestamp": "timestamp(3)"}  # fmt: skip

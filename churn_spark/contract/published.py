@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from churn_spark.columns import Contract
+from churn_spark.contract.columns import Contract
 
 
 class Field(NamedTuple):
