@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 __all__ = ["ChurnModel", "__version__", "load_config"]
 
 if TYPE_CHECKING:
-    from churn_spark.config import load_config
     from churn_spark.model import ChurnModel
+    from churn_spark.settings.sections import load_config
 
 
 def __getattr__(name: str) -> Any:
@@ -24,7 +24,7 @@ def __getattr__(name: str) -> Any:
 
         return ChurnModel
     if name == "load_config":
-        from churn_spark.config import load_config
+        from churn_spark.settings.sections import load_config
 
         return load_config
     raise AttributeError(f"module 'churn_spark' has no attribute {name!r}")

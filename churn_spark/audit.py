@@ -16,9 +16,9 @@ from scipy.stats import beta
 from sklearn.metrics import roc_auc_score
 
 from churn_spark.ablations import Ablations
-from churn_spark.config import Leakage
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.facts import Finding, number, percent
+from churn_spark.settings.sections import Leakage
 
 # Names of things that only exist once a customer has left, in snake_case.
 AFTER_THE_EVENT = re.compile(

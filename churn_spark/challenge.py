@@ -8,13 +8,13 @@ import pandas as pd
 from pyspark.sql import DataFrame
 
 from churn_spark import metrics, notes, storage
-from churn_spark.config import Split
 from churn_spark.errors import ChurnError, ResourceError
 from churn_spark.evaluation import collect_pairs, with_margin
 from churn_spark.model import ChurnModel
 from churn_spark.packages import check_columns, load_model
 from churn_spark.promotion import Challenge, read_pointer
 from churn_spark.run import Run
+from churn_spark.settings.sections import Split
 from churn_spark.text import TextCounts, embedding_column, status_column, summary_column, with_texts
 
 

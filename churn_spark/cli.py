@@ -145,7 +145,7 @@ INIT_ROWS = 20_000
 
 
 def _config_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from churn_spark.config import build_config, json_schema, merge_layers
+    from churn_spark.settings.sections import build_config, json_schema, merge_layers
 
     if options.what == "schema":
         _say([json.dumps(json_schema(), indent=2)])
@@ -165,9 +165,9 @@ def _at(tree: Any, key: str) -> Any:
 
 def _tables(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
-    from churn_spark.config import is_table_name
     from churn_spark.contract.ddl import FORMS
     from churn_spark.contract.published import published
+    from churn_spark.settings.sections import is_table_name
 
     if is_table_name(config.output) and options.form != "markdown":
         raise ConfigError(
@@ -429,7 +429,7 @@ def _named(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _config(options: argparse.Namespace) -> Any:
-    from churn_spark.config import load_config
+    from churn_spark.settings.sections import load_config
 
     for value in [*options.config, *options.set, getattr(options, "model", "")]:
         if "{{" in value:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from churn_spark import notes
-from churn_spark.config import Text
 from churn_spark.errors import ChurnError
+from churn_spark.settings.sections import Text
 
 NEEDED = ("pyspark", "pandas", "pyarrow", "xgboost", "torch", "sentence_transformers", "sklearn", "yaml")
 MIN_MEMORY_GB, MIN_DISK_GB = 4, 2

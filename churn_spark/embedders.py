@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from churn_spark import model_files
 from churn_spark.arrays import Matrix
-from churn_spark.config import Remote
 from churn_spark.errors import ConfigError, ResourceError
 from churn_spark.remote import Answer, BadAnswerError, Result, call_all, read_json
+from churn_spark.settings.sections import Remote
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pyspark.sql import functions as F
 
-from churn_spark.config import Config
 from churn_spark.errors import InputError
 from churn_spark.session import get_session
+from churn_spark.settings.sections import Config
 from churn_spark.tables import Tables
 
 

@@ -21,12 +21,12 @@ import xgboost as xgb
 from churn_spark import contributions, decisions, notes, quoting, reasons
 from churn_spark.arrays import Columns, Matrix, arrow_array
 from churn_spark.calibration import Calibrator
-from churn_spark.config import Text
 from churn_spark.contract.columns import Column, Contract, Problem, check_record
 from churn_spark.decisions import Policy
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.features import FeatureSpec, TextVector, assemble, text_inputs
 from churn_spark.reasons import Reasons
+from churn_spark.settings.sections import Text
 
 CHAMPION, CHALLENGER = "champion.json", "challenger.json"
 FORMAT = 1

@@ -16,7 +16,7 @@ import numpy as np
 
 from churn_spark import embedders, redaction, summarizers
 from churn_spark.arrays import Matrix
-from churn_spark.config import NoteSettings
+from churn_spark.settings.sections import NoteSettings
 
 EMPTY = "empty"
 REMEMBERED = 10_000  # texts per kind whose summaries and vectors a process keeps: about 20 MB

@@ -24,8 +24,8 @@ from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
-from churn_spark.config import Remote
 from churn_spark.errors import ChurnError, ConfigError, ResourceError
+from churn_spark.settings.sections import Remote
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

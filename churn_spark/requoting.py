@@ -10,9 +10,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark import notes, quoting
-from churn_spark.config import Scoring
 from churn_spark.model import ChurnModel
 from churn_spark.scoring import parts_column, with_scores
+from churn_spark.settings.sections import Scoring
 from churn_spark.text import Resolver, summary_column
 from churn_spark.text_cache import Cache
 

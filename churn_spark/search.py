@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import xgboost as xgb
 
-from churn_spark import config
 from churn_spark.arrays import Matrix
 from churn_spark.errors import ConfigError
 from churn_spark.features import FeatureSpec
+from churn_spark.settings import sections as config
 
 if TYPE_CHECKING:
     import optuna

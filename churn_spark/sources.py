@@ -21,7 +21,6 @@ from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from churn_spark import config
 from churn_spark.contract.columns import RESERVED, Contract
 from churn_spark.errors import InputError
 from churn_spark.files import (
@@ -38,6 +37,7 @@ from churn_spark.files import (
     reading,
     shown,
 )
+from churn_spark.settings import sections as config
 from churn_spark.textfiles import csv_layouts, json_layouts
 
 MAX_ROW_CHARS = 16_000_000

@@ -22,10 +22,10 @@ from pyspark.sql import functions as F
 
 from churn_spark import embedders, notes, redaction, remote, storage
 from churn_spark.arrays import vector_array
-from churn_spark.config import NoteSettings, Remote, Text
 from churn_spark.contract.columns import EMPTY_NOTES
 from churn_spark.errors import ChurnError, ConfigError, ResourceError
 from churn_spark.session import broadcast_if_small, slots
+from churn_spark.settings.sections import NoteSettings, Remote, Text
 from churn_spark.text_cache import COLUMNS, Cache, CacheMap, Kind, schema
 
 log = logging.getLogger(__name__)

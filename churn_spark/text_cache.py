@@ -17,10 +17,10 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from churn_spark import notes, storage
-from churn_spark.config import Remote
 from churn_spark.contract.published import NOTES, ddl
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.remote import Budget
+from churn_spark.settings.sections import Remote
 
 Kind = Literal["note", "summary", "embedding"]
 COLUMNS: dict[Kind, tuple[str, ...]] = {

@@ -15,7 +15,6 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from xgboost.spark import SparkXGBClassifier
 
-from churn_spark import config
 from churn_spark.arrays import Matrix, list_array, vector_matrix
 from churn_spark.contract.columns import Contract
 from churn_spark.errors import ConfigError
@@ -25,6 +24,7 @@ from churn_spark.projection import Unseen, assemble_unseen, fit_projections
 from churn_spark.rows import Rows
 from churn_spark.search import Sample
 from churn_spark.session import slots, temporary_settings
+from churn_spark.settings import sections as config
 from churn_spark.text import embedding_column
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
-from churn_spark import config
 from churn_spark.contract.columns import (
     DATE,
     FALSE,
@@ -29,6 +28,7 @@ from churn_spark.contract.columns import (
 )
 from churn_spark.errors import ChurnError, InputError
 from churn_spark.files import CORRUPT, KEPT_CHARS, REPLACEMENT, ROW_ERROR, any_of, quoted, reading
+from churn_spark.settings import sections as config
 
 LabelUse = Literal["required", "ignored"]  # training, scoring
 

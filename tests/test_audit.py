@@ -6,11 +6,11 @@ import pytest
 
 from churn_spark import audit
 from churn_spark.audit import Overlap
-from churn_spark.config import Leakage
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.facts import Finding
 from churn_spark.phrases import count_phrases, separating_phrases
 from churn_spark.sample import customers
+from churn_spark.settings.sections import Leakage
 
 RNG = np.random.default_rng(0)
 LABEL = RNG.integers(0, 2, 2000)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from churn_spark.config import Config, is_table_name, json_schema, load_config, merge_layers
 from churn_spark.errors import ConfigError
+from churn_spark.settings.sections import Config, is_table_name, json_schema, load_config, merge_layers
 
 ROOT = Path(__file__).parents[1]
 

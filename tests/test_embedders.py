@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from churn_spark import model_files
-from churn_spark.config import Remote
 from churn_spark.embedders import Embedder, check_cosine, cosines, identity, load_embedder
 from churn_spark.errors import ConfigError, ResourceError
+from churn_spark.settings.sections import Remote
 
 ROOT = Path(__file__).parents[1]
 TEXTS = (

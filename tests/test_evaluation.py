@@ -11,11 +11,11 @@ import xgboost as xgb
 
 from churn_spark import evaluation
 from churn_spark.calibration import IDENTITY
-from churn_spark.config import load_config
 from churn_spark.contract.columns import Contract
 from churn_spark.decisions import Policy
 from churn_spark.features import Categorical, FeatureSpec, Numeric, assemble
 from churn_spark.model import ChurnModel
+from churn_spark.settings.sections import load_config
 
 ROWS = 12_000
 
@@ -111,7 +111,7 @@ def test_pairs_of_a_large_table_compare_like_its_rows(spark, monkeypatch: pytest
 
 def challenge_of(pairs: pd.DataFrame) -> object:
     from churn_spark.challenge import compare
-    from churn_spark.config import Split
+    from churn_spark.settings.sections import Split
 
     model = fitted(table(), value=None)
     champion = replace(model, manifest={**model.manifest, "split": Split().model_dump(mode="json")})

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from churn_spark.cli import main
-from churn_spark.config import load_config
 from churn_spark.errors import InputError
 from churn_spark.export import CALL_LIST, export
+from churn_spark.settings.sections import load_config
 
 
 @pytest.fixture

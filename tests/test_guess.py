@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from churn_spark.cli import main
-from churn_spark.config import load_config
 from churn_spark.guess import Guess, as_yaml, guess_columns
+from churn_spark.settings.sections import load_config
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 N = 100

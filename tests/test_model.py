@@ -9,11 +9,11 @@ import pytest
 import xgboost as xgb
 
 from churn_spark.calibration import Calibrator
-from churn_spark.config import load_config
 from churn_spark.decisions import Policy
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
 from churn_spark.model import ChurnModel
+from churn_spark.settings.sections import load_config
 
 DIMENSION = 384
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from churn_spark import metrics, promotion
-from churn_spark.config import Promotion
 from churn_spark.decisions import Policy
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.evaluation import Evaluation
 from churn_spark.facts import Finding
 from churn_spark.promotion import Challenge, decide
+from churn_spark.settings.sections import Promotion
 
 POLICY = Policy(threshold=0.164)
 RNG = np.random.default_rng(0)

@@ -15,8 +15,8 @@ import openai.resources.chat  # noqa: F401 - the client imports it with its firs
 import pytest
 
 from churn_spark import remote
-from churn_spark.config import Remote
 from churn_spark.errors import ConfigError, ResourceError
+from churn_spark.settings.sections import Remote
 
 KEY = "sk-secret-0123456789"
 ITEMS = [f"private note number {i}" for i in range(8)]

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from churn_spark.config import Training
 from churn_spark.errors import ConfigError
 from churn_spark.features import FeatureSpec, Numeric
 from churn_spark.search import Sample, require_optuna, search
+from churn_spark.settings.sections import Training
 
 SPEC = FeatureSpec(tuple(Numeric(f"x{i}") for i in range(4)))
 TRAINING = Training(n_estimators=30, early_stopping_rounds=5, learning_rate=0.02, search={"trials": 6})

@@ -18,10 +18,10 @@ import pytest
 from pyarrow import orc
 from pyspark.sql import SparkSession
 
-from churn_spark.config import Input
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.errors import InputError
 from churn_spark.files import explain_read_failure, reading
+from churn_spark.settings.sections import Input
 from churn_spark.sources import RawTable, read_raw
 
 CONTRACT = Contract(

@@ -4,9 +4,9 @@ import datetime as dt
 
 import pytest
 
-from churn_spark.config import Split
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.errors import InputError
+from churn_spark.settings.sections import Split
 from churn_spark.splits import SPLITS, count_splits, with_split
 
 ID = Column(role="id", name="customer_id")

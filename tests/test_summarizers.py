@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from churn_spark import remote, summarizers
-from churn_spark.config import Remote, Summarizer
 from churn_spark.errors import ConfigError, ResourceError
+from churn_spark.settings.sections import Remote, Summarizer
 from churn_spark.summarizers import Summary, identity, split_sentences, summarize
 
 NOTE = (
@@ -125,7 +125,7 @@ def test_extractive_depends_on_the_text_alone(texts: list[str], max_sentences: i
 def test_extractive_is_equal_in_another_process() -> None:
     program = (
         "import json, sys\n"
-        "from churn_spark.config import Summarizer\n"
+        "from churn_spark.settings.sections import Summarizer\n"
         "from churn_spark.summarizers import summarize\n"
         "print(json.dumps(summarize(json.load(sys.stdin), Summarizer())))"
     )

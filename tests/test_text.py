@@ -10,9 +10,9 @@ import pytest
 
 from churn_spark import embedders, notes, storage
 from churn_spark import text as text_stage
-from churn_spark.config import Text
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.pricing import price_texts
+from churn_spark.settings.sections import Text
 from churn_spark.text import TextCounts, with_texts
 from churn_spark.text_cache import COLUMNS, Cache, CacheMap, described
 

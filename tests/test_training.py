@@ -16,10 +16,10 @@ from pyspark.sql import functions as F
 from xgboost.spark import SparkXGBClassifier
 
 from churn_spark import training
-from churn_spark.config import Training
 from churn_spark.errors import ConfigError, ResourceError
 from churn_spark.features import FeatureSpec, Numeric, TextVector
 from churn_spark.guard import guarded
+from churn_spark.settings.sections import Training
 from churn_spark.training import fit_booster, with_features
 
 SPEC = FeatureSpec(tuple(Numeric(f"x{i}") for i in range(3)))

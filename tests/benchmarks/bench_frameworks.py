@@ -186,7 +186,7 @@ def session(folder: Path) -> Any:
 def text_stage(file: Path, target: Path, **settings: Any) -> None:
     from pyspark.sql import functions as F
 
-    from churn_spark.config import load_config
+    from churn_spark.settings.sections import load_config
     from churn_spark.text import TextCounts, with_texts
     from churn_spark.text_cache import Cache
 

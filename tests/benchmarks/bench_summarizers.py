@@ -13,8 +13,8 @@ import time
 import networkx as nx
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from churn_spark.config import Summarizer
 from churn_spark.sample_notes import TOPICS, write_note
+from churn_spark.settings.sections import Summarizer
 from churn_spark.summarizers import DAMPING, split_sentences, summarize
 
 SETTINGS = Summarizer(max_chars=100_000)  # the textbook knows no longest summary
