@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from churn_spark import notes
 from churn_spark.errors import ChurnError
+from churn_spark.notes import prepare as notes
 from churn_spark.settings.sections import Text
 
 NEEDED = ("pyspark", "pandas", "pyarrow", "xgboost", "torch", "sentence_transformers", "sklearn", "yaml")

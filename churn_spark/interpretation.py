@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from churn_spark import redaction
 from churn_spark.model import ChurnModel
+from churn_spark.notes import redaction
 from churn_spark.rows import Rows
 
 MOST_ROWS = 5_000

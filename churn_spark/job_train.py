@@ -11,7 +11,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark import audit, evaluation, inspection, notes, promotion, storage
+from churn_spark import audit, evaluation, inspection, promotion, storage
 from churn_spark.ablations import measure_ablations, variant_metrics
 from churn_spark.backtest import backtest
 from churn_spark.calibration import IDENTITY
@@ -24,6 +24,7 @@ from churn_spark.features import FeatureSpec
 from churn_spark.interpretation import interpret
 from churn_spark.job_prepare import Prepared, prepare_rows
 from churn_spark.model import ChurnModel
+from churn_spark.notes import prepare as notes
 from churn_spark.packages import model_id, nested_metrics, publish_model
 from churn_spark.phrases import count_phrases, separating_phrases
 from churn_spark.projection import Unseen

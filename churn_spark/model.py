@@ -18,13 +18,14 @@ import numpy as np
 import pyarrow as pa
 import xgboost as xgb
 
-from churn_spark import contributions, decisions, notes, quoting, reasons
+from churn_spark import contributions, decisions, quoting, reasons
 from churn_spark.arrays import Columns, Matrix, arrow_array
 from churn_spark.calibration import Calibrator
 from churn_spark.contract.columns import Column, Contract, Problem, check_record
 from churn_spark.decisions import Policy
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.features import FeatureSpec, TextVector, assemble, text_inputs
+from churn_spark.notes import prepare as notes
 from churn_spark.reasons import Reasons
 from churn_spark.settings.sections import Text
 

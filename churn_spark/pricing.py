@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark import summarizers
+from churn_spark.notes import summarizers
 from churn_spark.settings.sections import NoteSettings, Remote, Text
 from churn_spark.text import CHARS_PER_TOKEN, Resolver
 from churn_spark.text_cache import Cache

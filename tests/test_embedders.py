@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn_spark import model_files
-from churn_spark.embedders import Embedder, check_cosine, cosines, identity, load_embedder
 from churn_spark.errors import ConfigError, ResourceError
+from churn_spark.notes import weights as model_files
+from churn_spark.notes.embedders import Embedder, check_cosine, cosines, identity, load_embedder
 from churn_spark.settings.sections import Remote
 
 ROOT = Path(__file__).parents[1]
@@ -107,7 +107,7 @@ def reference(folder: Path, texts: list[str]) -> Any:
 
 def test_identity_loads_no_model() -> None:
     code = (
-        "import sys; from churn_spark.embedders import identity; identity('sentence-transformers');"
+        "import sys; from churn_spark.notes.embedders import identity; identity('sentence-transformers');"
         "print({'torch', 'transformers', 'pyspark', 'scipy', 'openai'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -179,7 +179,7 @@ def test_int8_is_close_to_float32(float32: Embedder, int8: Embedder) -> None:
 def test_int8_sums_do_not_overflow_in_16_bits() -> None:
     import torch
 
-    from churn_spark import bert
+    from churn_spark.notes import bert
 
     ones = torch.ones(384)
     output = (1.0, 0, torch.float32, "none", [], "")
@@ -225,7 +225,7 @@ def test_a_vector_is_the_same_in_another_process_on_more_threads(precise: Embedd
     kind = precise.identity["precision"]
     code = (
         "import hashlib, sys, torch; torch.set_num_threads(2); sys.path.insert(0, 'tests');"
-        "from test_embedders import TEXTS; from churn_spark.embedders import load_embedder;"
+        "from test_embedders import TEXTS; from churn_spark.notes.embedders import load_embedder;"
         f"vectors = load_embedder('sentence-transformers', precision='{kind}').embed(TEXTS[::-1]).vectors;"
         "print(torch.get_num_threads(), hashlib.sha256(vectors[::-1].tobytes()).hexdigest())"
     )
@@ -289,7 +289,7 @@ def test_load_encoder_says_that_there_is_no_gpu(tiny: dict[str, Path]) -> None:
 def test_load_encoder_takes_single_texts_where_batches_change_vectors() -> None:
     import torch
 
-    from churn_spark import windows
+    from churn_spark.notes import windows
 
     def varying(ids: torch.Tensor) -> torch.Tensor:
         return ids[:, :2] + 1e-3 * len(ids)
@@ -303,7 +303,7 @@ def test_load_encoder_takes_single_texts_where_batches_change_vectors() -> None:
 @given(st.lists(st.integers(1, 9), max_size=40), st.integers(1, 8), st.integers(1, 40))
 @settings(max_examples=50, deadline=None)
 def test_batches_hold_one_length_each_within_limits(lengths: list[int], size: int, tokens: int) -> None:
-    from churn_spark import windows
+    from churn_spark.notes import windows
 
     ids = [[0] * length for length in lengths]
     found = list(windows.batches(ids, batch_size=size, batch_tokens=tokens))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn_spark.redaction import fold, is_blank, normalize, redact
+from churn_spark.notes.redaction import fold, is_blank, normalize, redact
 
 TokenIds = Callable[[str], list[int]]
 

@@ -14,8 +14,8 @@ import fake_openai as fake
 import openai.resources.chat  # noqa: F401 - the client imports it with its first call, within that call's time-out
 import pytest
 
-from churn_spark import remote
 from churn_spark.errors import ConfigError, ResourceError
+from churn_spark.notes import remote
 from churn_spark.settings.sections import Remote
 
 KEY = "sk-secret-0123456789"

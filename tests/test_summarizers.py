@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn_spark import remote, summarizers
 from churn_spark.errors import ConfigError, ResourceError
+from churn_spark.notes import remote, summarizers
+from churn_spark.notes.summarizers import Summary, identity, split_sentences, summarize
 from churn_spark.settings.sections import Remote, Summarizer
-from churn_spark.summarizers import Summary, identity, split_sentences, summarize
 
 NOTE = (
     "the internet has been slow for weeks. i called support three times about the slow internet. "
@@ -126,7 +126,7 @@ def test_extractive_is_equal_in_another_process() -> None:
     program = (
         "import json, sys\n"
         "from churn_spark.settings.sections import Summarizer\n"
-        "from churn_spark.summarizers import summarize\n"
+        "from churn_spark.notes.summarizers import summarize\n"
         "print(json.dumps(summarize(json.load(sys.stdin), Summarizer())))"
     )
     notes = [NOTE, NOTE.replace("slow", "fast") + " " + NOTE]

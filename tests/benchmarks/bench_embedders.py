@@ -31,10 +31,10 @@ from corpora import sized_notes
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from churn_spark import bert, windows
 from churn_spark.arrays import Matrix
-from churn_spark.embedders import load_embedder
-from churn_spark.model_files import PACKAGED, model_folder
+from churn_spark.notes import bert, windows
+from churn_spark.notes.embedders import load_embedder
+from churn_spark.notes.weights import PACKAGED, model_folder
 
 MEAN_TOKENS = (12, 73, 129)
 EQUAL = ("original", "padded", "float32")

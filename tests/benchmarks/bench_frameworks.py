@@ -40,7 +40,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from corpora import realistic_table, sized_notes
 
-from churn_spark.embedders import MIN_COSINE
+from churn_spark.notes.embedders import MIN_COSINE
 
 CORES = len(os.sched_getaffinity(0))
 ORIGINAL_ROWS = 10_000
@@ -149,7 +149,7 @@ def model(threads: int = 1) -> Any:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from churn_spark.model_files import PACKAGED, model_folder
+    from churn_spark.notes.weights import PACKAGED, model_folder
 
     torch.set_num_threads(threads)
     loaded = SentenceTransformer(str(model_folder(PACKAGED)), device="cpu", local_files_only=True)
@@ -224,7 +224,7 @@ def original(source: Path, target: Path) -> None:
 
 
 def _ours_in_spark(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    from churn_spark.embedders import load_embedder
+    from churn_spark.notes.embedders import load_embedder
 
     embedder = load_embedder("sentence-transformers", precision="float32")
     embedder.embed(["Warm up."])

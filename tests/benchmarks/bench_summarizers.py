@@ -13,9 +13,9 @@ import time
 import networkx as nx
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from churn_spark.notes.summarizers import DAMPING, split_sentences, summarize
 from churn_spark.sample_notes import TOPICS, write_note
 from churn_spark.settings.sections import Summarizer
-from churn_spark.summarizers import DAMPING, split_sentences, summarize
 
 SETTINGS = Summarizer(max_chars=100_000)  # the textbook knows no longest summary
 CHARS = 285  # where a note may end; they are about 350 long

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from churn_spark import embedders, redaction, summarizers
 from churn_spark.arrays import Matrix
+from churn_spark.notes import embedders, redaction, summarizers
 from churn_spark.settings.sections import NoteSettings
 
 EMPTY = "empty"

@@ -84,7 +84,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def is_plain_bert(folder: Path) -> bool:
-    """Whether `churn_spark.bert` computes this model: BERT, mean pooling, unit length, no prompt."""
+    """Whether `churn_spark.notes.bert` computes this model: BERT, mean pooling, unit length, no prompt."""
     modules = json.loads((folder / "modules.json").read_text())
     pooling = read_json(folder / "1_Pooling" / "config.json")
     modes = {name for name, on in pooling.items() if name.startswith("pooling_mode_") and on}

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from churn_spark import model_files
 from churn_spark.arrays import Matrix
 from churn_spark.errors import ConfigError, ResourceError
-from churn_spark.remote import Answer, BadAnswerError, Result, call_all, read_json
+from churn_spark.notes import weights as model_files
+from churn_spark.notes.remote import Answer, BadAnswerError, Result, call_all, read_json
 from churn_spark.settings.sections import Remote
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from tokenizers import Tokenizer
 
-    from churn_spark.windows import Encoder
+    from churn_spark.notes.windows import Encoder
 
 Counts = npt.NDArray[np.int32]
 
@@ -136,7 +136,7 @@ def sentence_transformers(
                           where="text.embedder.precision", fix="use float32")  # fmt: skip
 
     def load() -> Model:
-        from churn_spark import windows
+        from churn_spark.notes import windows
 
         encoder = _encoder(folder, device=device, precision=precision)
 
@@ -152,7 +152,7 @@ def sentence_transformers(
 
 @cache
 def _encoder(folder: Path, *, device: str = "cpu", precision: str = "float32") -> Encoder:
-    from churn_spark import bert, windows
+    from churn_spark.notes import bert, windows
 
     def build() -> model_files.Arrays:
         with windows.inference():
@@ -194,7 +194,7 @@ def static(*, model: str = model_files.PACKAGED, dimension: int | None = None) -
 
 
 def _token_vectors(folder: Path, dimension: int) -> Matrix:
-    from churn_spark import windows
+    from churn_spark.notes import windows
 
     encoder = _encoder(folder)
     vocabulary = encoder.tokenizer.get_vocab_size()

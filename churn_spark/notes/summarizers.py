@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from churn_spark import remote
 from churn_spark.errors import ConfigError, ResourceError
-from churn_spark.redaction import is_blank, normalize, redact
+from churn_spark.notes import remote
+from churn_spark.notes.redaction import is_blank, normalize, redact
 from churn_spark.settings.sections import Summarizer
 
 VERSION = "1"  # part of cache identities: change it with anything below that changes a summary

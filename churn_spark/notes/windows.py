@@ -21,9 +21,10 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from churn_spark import bert, model_files
 from churn_spark.arrays import Matrix
 from churn_spark.errors import ResourceError
+from churn_spark.notes import bert
+from churn_spark.notes import weights as model_files
 
 log = logging.getLogger(__name__)
 
