@@ -13,14 +13,14 @@ __version__ = "0.1.0"
 __all__ = ["ChurnModel", "__version__", "load_config"]
 
 if TYPE_CHECKING:
-    from churn_spark.model import ChurnModel
+    from churn_spark.model.model import ChurnModel
     from churn_spark.settings.sections import load_config
 
 
 def __getattr__(name: str) -> Any:
     # Lazy, so that a Spark worker that only redacts text does not import xgboost.
     if name == "ChurnModel":
-        from churn_spark.model import ChurnModel
+        from churn_spark.model.model import ChurnModel
 
         return ChurnModel
     if name == "load_config":

@@ -16,13 +16,13 @@ from sklearn.linear_model import LogisticRegression
 
 from churn_spark import metrics
 from churn_spark.arrays import Matrix
-from churn_spark.calibration import fit_calibrator
 from churn_spark.facts import Insights, Measure, find
-from churn_spark.features import FeatureSpec
-from churn_spark.model import ChurnModel
-from churn_spark.projection import Unseen, assemble_unseen
-from churn_spark.rows import Rows
-from churn_spark.search import SPACE
+from churn_spark.model.calibration import fit_calibrator
+from churn_spark.model.features import FeatureSpec
+from churn_spark.model.model import ChurnModel
+from churn_spark.model.projection import Unseen, assemble_unseen
+from churn_spark.model.rows import Rows
+from churn_spark.model.search import SPACE
 from churn_spark.settings.sections import Training
 
 Floats = npt.NDArray[np.float64]

@@ -18,8 +18,8 @@ from scipy.special import expit
 from churn_spark import metrics, storage
 from churn_spark.arrays import vector_matrix
 from churn_spark.contract.columns import Contract
-from churn_spark.decisions import Policy
-from churn_spark.rows import Rows
+from churn_spark.model.policy import Policy
+from churn_spark.model.rows import Rows
 from churn_spark.settings import sections as config
 from churn_spark.training import fit_booster, fit_inputs, stored_inputs
 

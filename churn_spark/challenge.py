@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from churn_spark import metrics, storage
 from churn_spark.errors import ChurnError, ResourceError
 from churn_spark.evaluation import collect_pairs, with_margin
-from churn_spark.model import ChurnModel
+from churn_spark.model.model import ChurnModel
 from churn_spark.notes import prepare as notes
 from churn_spark.packages import check_columns, load_model
 from churn_spark.promotion import Challenge, read_pointer

@@ -18,11 +18,11 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from churn_spark import metrics
-from churn_spark.calibration import IDENTITY, fit_calibrator
 from churn_spark.contract.columns import Contract
-from churn_spark.decisions import fit_policy
-from churn_spark.features import assemble
-from churn_spark.model import ChurnModel
+from churn_spark.model.calibration import IDENTITY, fit_calibrator
+from churn_spark.model.features import assemble
+from churn_spark.model.model import ChurnModel
+from churn_spark.model.policy import fit_policy
 from churn_spark.splits import SPLITS
 from churn_spark.text import embedding_column, status_column
 from churn_spark.training import batch_vectors

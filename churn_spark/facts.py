@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from churn_spark.decisions import Policy
+from churn_spark.model.policy import Policy
 
 Severity = Literal["fail", "warn", "ok"]
 THOUSAND = 1000  # money is told per this many customers

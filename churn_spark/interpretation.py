@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from churn_spark.model import ChurnModel
+from churn_spark.model.model import ChurnModel
+from churn_spark.model.rows import Rows
 from churn_spark.notes import redaction
-from churn_spark.rows import Rows
 
 MOST_ROWS = 5_000
 SHOWN_COLUMNS = 6

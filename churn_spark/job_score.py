@@ -13,7 +13,7 @@ from churn_spark import promotion, storage
 from churn_spark.contract.columns import Contract
 from churn_spark.errors import ConfigError
 from churn_spark.job_prepare import prepare_rows
-from churn_spark.model import ChurnModel
+from churn_spark.model.model import ChurnModel
 from churn_spark.packages import check_fits, load_model
 from churn_spark.publishing import live_version, publish, recover, stage
 from churn_spark.requoting import with_quotes

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.special import xlogy
 
-from churn_spark.decisions import (
+from churn_spark.model.policy import (
     Floats,
     Policy,
     campaign_profit,

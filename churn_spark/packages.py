@@ -16,7 +16,7 @@ from churn_spark import evaluation, figures, promotion, report, storage
 from churn_spark.errors import ChurnError, InputError, ResourceError
 from churn_spark.facts import Insights
 from churn_spark.job_prepare import Prepared
-from churn_spark.model import CHALLENGER, ChurnModel
+from churn_spark.model.model import CHALLENGER, ChurnModel
 from churn_spark.notes import prepare as notes
 from churn_spark.run import Run
 from churn_spark.settings.sections import Config

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from churn_spark import figures
-from churn_spark.decisions import BANDS
 from churn_spark.facts import (
     THOUSAND,
     Facts,
@@ -26,6 +25,7 @@ from churn_spark.facts import (
     plain,
     signed,
 )
+from churn_spark.model.policy import BANDS
 from churn_spark.model_card import write_model_card
 from churn_spark.page import PAGE, STYLE
 from churn_spark.takeaways import takeaway

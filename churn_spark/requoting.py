@@ -9,8 +9,8 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark import quoting
-from churn_spark.model import ChurnModel
+from churn_spark.model import quotes as quoting
+from churn_spark.model.model import ChurnModel
 from churn_spark.notes import prepare as notes
 from churn_spark.scoring import parts_column, with_scores
 from churn_spark.settings.sections import Scoring

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark import __version__
-from churn_spark.model import RECORD_FIELDS, ChurnModel
+from churn_spark.model.model import RECORD_FIELDS, ChurnModel
 from churn_spark.scoring import REASON_PARTS
 from churn_spark.session import broadcast_if_small
 from churn_spark.settings.sections import Scoring

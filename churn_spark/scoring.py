@@ -15,9 +15,9 @@ from churn_spark.arrays import Matrix, vector_matrix
 from churn_spark.contract.columns import Contract
 from churn_spark.contract.published import REASONS, SCORES, Field, ddl, scores_schema
 from churn_spark.errors import GateError
-from churn_spark.model import RECORD_FIELDS, ChurnModel
-from churn_spark.quoting import Embed, Places
-from churn_spark.reasons import BASELINE, BASELINE_TEXT, Reasons
+from churn_spark.model.model import RECORD_FIELDS, ChurnModel
+from churn_spark.model.quotes import Embed, Places
+from churn_spark.model.reasons import BASELINE, BASELINE_TEXT, Reasons
 from churn_spark.tables import small_table, with_comments
 from churn_spark.text import embedding_column, status_column, summary_column
 

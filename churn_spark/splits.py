@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from churn_spark.contract.columns import Contract
 from churn_spark.errors import InputError
-from churn_spark.projection import FOLDS
+from churn_spark.model.projection import FOLDS
 from churn_spark.settings.sections import Split
 
 BUCKETS = 10_000

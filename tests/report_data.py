@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from churn_spark import metrics
-from churn_spark.decisions import Policy
 from churn_spark.facts import Facts, Finding
+from churn_spark.model.policy import Policy
 
 HOSTILE = "<script>alert(1)</script>"
 POLICY = Policy(threshold=0.164, bands=(0.16, 0.25, 0.5))

@@ -12,14 +12,14 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from churn_spark.calibration import (
+from churn_spark.errors import ResourceError
+from churn_spark.model.calibration import (
     IDENTITY,
     MIN_ISOTONIC,
     MIN_PLATT,
     Calibrator,
     fit_calibrator,
 )
-from churn_spark.errors import ResourceError
 
 DISTORTIONS = {
     "overconfident": lambda z: 1.8 * z + 0.7,

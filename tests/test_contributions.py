@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from churn_spark.contributions import check_sums, tabulate
 from churn_spark.errors import ResourceError
-from churn_spark.reasons import grouped_contributions
+from churn_spark.model.contributions import check_sums, tabulate
+from churn_spark.model.reasons import grouped_contributions
 
 SOURCES = ["age", "plan", "note", "note", "note"]
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import beta
 
-from churn_spark.decisions import (
+from churn_spark.errors import ConfigError, InputError, ResourceError
+from churn_spark.model.policy import (
     BANDS,
     Policy,
     band_cutoffs,
@@ -23,7 +24,6 @@ from churn_spark.decisions import (
     maximum_profit,
     risk_band,
 )
-from churn_spark.errors import ConfigError, InputError, ResourceError
 
 POLICY = Policy(contact_cost=1.0, offer_cost=10.0, accept_rate=0.3, customer_value=200.0)
 probabilities = st.lists(st.floats(0.001, 0.999), min_size=1, max_size=40)

@@ -10,11 +10,11 @@ import pytest
 import xgboost as xgb
 
 from churn_spark import evaluation
-from churn_spark.calibration import IDENTITY
 from churn_spark.contract.columns import Contract
-from churn_spark.decisions import Policy
-from churn_spark.features import Categorical, FeatureSpec, Numeric, assemble
-from churn_spark.model import ChurnModel
+from churn_spark.model.calibration import IDENTITY
+from churn_spark.model.features import Categorical, FeatureSpec, Numeric, assemble
+from churn_spark.model.model import ChurnModel
+from churn_spark.model.policy import Policy
 from churn_spark.settings.sections import load_config
 
 ROWS = 12_000

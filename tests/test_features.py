@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn_spark.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
+from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
 
 SPEC = FeatureSpec(
     numeric=(Numeric("age"), Numeric("spend", mean=10.0, scale=2.0)),

@@ -9,13 +9,13 @@ import xgboost as xgb
 
 from churn_spark import audit
 from churn_spark.ablations import measure_ablations, variant_metrics
-from churn_spark.calibration import IDENTITY
-from churn_spark.decisions import Policy
 from churn_spark.facts import Insights, find
-from churn_spark.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
 from churn_spark.interpretation import interpret
-from churn_spark.model import ChurnModel
-from churn_spark.rows import Rows
+from churn_spark.model.calibration import IDENTITY
+from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
+from churn_spark.model.model import ChurnModel
+from churn_spark.model.policy import Policy
+from churn_spark.model.rows import Rows
 from churn_spark.settings.sections import Training, load_config
 
 N, WIDTH = 1500, 40

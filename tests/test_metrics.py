@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn import metrics as reference
 
-from churn_spark.decisions import Policy, expected_value, fit_policy
 from churn_spark.metrics import (
     CURVE_POINTS,
     RESAMPLED_UNITS,
@@ -27,6 +26,7 @@ from churn_spark.metrics import (
     slice_names,
     threshold_metrics,
 )
+from churn_spark.model.policy import Policy, expected_value, fit_policy
 
 POLICY = Policy(threshold=0.5)
 # Few distinct scores, so that most examples hold ties.

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import xgboost as xgb
 
-from churn_spark.calibration import Calibrator
-from churn_spark.decisions import Policy
 from churn_spark.errors import InputError, ResourceError
-from churn_spark.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
-from churn_spark.model import ChurnModel
+from churn_spark.model.calibration import Calibrator
+from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
+from churn_spark.model.model import ChurnModel
+from churn_spark.model.policy import Policy
 from churn_spark.settings.sections import load_config
 
 DIMENSION = 384

@@ -9,7 +9,7 @@ from scipy.special import expit
 from churn_spark import metrics
 from churn_spark.backtest import with_margin
 from churn_spark.contract.columns import Column, Contract
-from churn_spark.decisions import Policy
+from churn_spark.model.policy import Policy
 from churn_spark.sample import sample_table
 from churn_spark.settings.sections import Features, Split, Training
 from churn_spark.splits import SPLITS, with_split

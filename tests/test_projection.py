@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from churn_spark.features import FeatureSpec, Numeric, TextVector
-from churn_spark.projection import FOLDS, assemble_unseen, fit_projection, fit_projections
-from churn_spark.rows import Rows
+from churn_spark.model.features import FeatureSpec, Numeric, TextVector
+from churn_spark.model.projection import FOLDS, assemble_unseen, fit_projection, fit_projections
+from churn_spark.model.rows import Rows
 
 N, DIMENSION = 600, 50
 

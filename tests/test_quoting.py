@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from churn_spark.decisions import Policy
-from churn_spark.quoting import cut_off, left_out, telling_sentences
+from churn_spark.model.policy import Policy
+from churn_spark.model.quotes import cut_off, left_out, telling_sentences
 
 
 def test_left_out_takes_away_one_sentence_at_a_time() -> None:

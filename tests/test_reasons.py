@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from churn_spark.reasons import grouped_contributions, in_words
+from churn_spark.model.reasons import grouped_contributions, in_words
 
 SOURCES = ["age", "plan", "note", "note"]
 

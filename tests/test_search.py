@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from churn_spark.errors import ConfigError
-from churn_spark.features import FeatureSpec, Numeric
-from churn_spark.search import Sample, require_optuna, search
+from churn_spark.model.features import FeatureSpec, Numeric
+from churn_spark.model.search import Sample, require_optuna, search
 from churn_spark.settings.sections import Training
 
 SPEC = FeatureSpec(tuple(Numeric(f"x{i}") for i in range(4)))

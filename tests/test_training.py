@@ -17,8 +17,8 @@ from xgboost.spark import SparkXGBClassifier
 
 from churn_spark import training
 from churn_spark.errors import ConfigError, ResourceError
-from churn_spark.features import FeatureSpec, Numeric, TextVector
 from churn_spark.guard import guarded
+from churn_spark.model.features import FeatureSpec, Numeric, TextVector
 from churn_spark.settings.sections import Training
 from churn_spark.training import fit_booster, with_features
 

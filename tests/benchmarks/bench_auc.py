@@ -18,9 +18,9 @@ import xgboost
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from churn_spark.features import FeatureSpec
+from churn_spark.model.features import FeatureSpec
+from churn_spark.model.projection import FOLDS, assemble_unseen, fit_projection
 from churn_spark.notes import prepare as notes
-from churn_spark.projection import FOLDS, assemble_unseen, fit_projection
 from churn_spark.settings.sections import load_config
 
 EMBEDDERS = {

@@ -26,10 +26,10 @@ from pyspark.sql import functions as F
 from xgboost.spark import SparkXGBClassifier, SparkXGBClassifierModel
 
 from churn_spark.arrays import list_array, vector_array, vector_matrix
-from churn_spark.calibration import Calibrator
-from churn_spark.decisions import Policy
-from churn_spark.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
-from churn_spark.model import ChurnModel
+from churn_spark.model.calibration import Calibrator
+from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
+from churn_spark.model.model import ChurnModel
+from churn_spark.model.policy import Policy
 from churn_spark.sample_notes import TOPICS, write_note
 from churn_spark.scoring import with_scores
 from churn_spark.session import get_session

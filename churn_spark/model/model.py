@@ -18,15 +18,17 @@ import numpy as np
 import pyarrow as pa
 import xgboost as xgb
 
-from churn_spark import contributions, decisions, quoting, reasons
 from churn_spark.arrays import Columns, Matrix, arrow_array
-from churn_spark.calibration import Calibrator
 from churn_spark.contract.columns import Column, Contract, Problem, check_record
-from churn_spark.decisions import Policy
 from churn_spark.errors import InputError, ResourceError
-from churn_spark.features import FeatureSpec, TextVector, assemble, text_inputs
+from churn_spark.model import contributions, reasons
+from churn_spark.model import policy as decisions
+from churn_spark.model import quotes as quoting
+from churn_spark.model.calibration import Calibrator
+from churn_spark.model.features import FeatureSpec, TextVector, assemble, text_inputs
+from churn_spark.model.policy import Policy
+from churn_spark.model.reasons import Reasons
 from churn_spark.notes import prepare as notes
-from churn_spark.reasons import Reasons
 from churn_spark.settings.sections import Text
 
 CHAMPION, CHALLENGER = "champion.json", "challenger.json"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from churn_spark.arrays import Matrix
-from churn_spark.decisions import BANDS, Policy
+from churn_spark.model.policy import BANDS, Policy
 from churn_spark.notes.summarizers import split_sentences
 
 Places = npt.NDArray[np.intp]

@@ -18,7 +18,7 @@ import xgboost as xgb
 
 from churn_spark.arrays import Matrix
 from churn_spark.errors import ConfigError
-from churn_spark.features import FeatureSpec
+from churn_spark.model.features import FeatureSpec
 from churn_spark.settings import sections as config
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from churn_spark.arrays import Columns, Matrix
-from churn_spark.features import FeatureSpec, TextVector, assemble, text_inputs
-from churn_spark.rows import Rows
+from churn_spark.model.features import FeatureSpec, TextVector, assemble, text_inputs
+from churn_spark.model.rows import Rows
 
 FOLDS = 5
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # times the mean variance of a component

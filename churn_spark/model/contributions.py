@@ -142,7 +142,7 @@ def check_sums(effects: Matrix, margin: Matrix) -> None:
     if wrong:
         raise ResourceError(
             f"reasons do not add up to the score in {wrong:,} of {len(margin):,} rows",
-            where="churn_spark.contributions",
+            where="churn_spark.model.contributions",
             fix="nothing wrong was published; this is a fault of churn_spark: report it with the model package",
         )
 
