@@ -15,9 +15,10 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from scipy.special import expit
 
-from churn_spark import metrics, storage
+from churn_spark import storage
 from churn_spark.arrays import vector_matrix
 from churn_spark.contract.columns import Contract
+from churn_spark.evaluation import metrics
 from churn_spark.model.policy import Policy
 from churn_spark.model.rows import Rows
 from churn_spark.settings import sections as config

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import DataFrame
 
-from churn_spark import metrics, storage
+from churn_spark import storage
 from churn_spark.errors import ChurnError, ResourceError
-from churn_spark.evaluation import collect_pairs, with_margin
+from churn_spark.evaluation import collect_pairs, metrics, with_margin
 from churn_spark.model.model import ChurnModel
 from churn_spark.notes import prepare as notes
 from churn_spark.packages import check_columns, load_model

@@ -17,8 +17,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from churn_spark import metrics
 from churn_spark.contract.columns import Contract
+from churn_spark.evaluation import metrics
 from churn_spark.model.calibration import IDENTITY, fit_calibrator
 from churn_spark.model.features import assemble
 from churn_spark.model.model import ChurnModel

@@ -32,7 +32,7 @@ from churn_spark.canvas import (
     to_svg,
     wilson,
 )
-from churn_spark.facts import (
+from churn_spark.evaluation.facts import (
     THOUSAND,
     Facts,
     amount,
@@ -47,7 +47,7 @@ from churn_spark.facts import (
     profit_share,
     slice_table,
 )
-from churn_spark.metrics import PERCENTS
+from churn_spark.evaluation.metrics import PERCENTS
 
 MAX_SOURCES, MAX_SLICES, MAX_PANELS = 12, 24, 6
 NOTHING = "Cannot be drawn: the test customers do not hold enough of both kinds"

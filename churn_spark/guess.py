@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from churn_spark.audit import AFTER_THE_EVENT, single_column_aucs
 from churn_spark.contract.columns import FALSE, INNER, MISSING, RESERVED, SPACE, TRUE, Column, check_value
+from churn_spark.evaluation.audit import AFTER_THE_EVENT, single_column_aucs
 
 LABEL = re.compile(r"churn|attrition|(^|_)(label|target|exited|left|cancel(l?ed)?)$", re.I)
 ID = re.compile(r"(^|_)(id|key|number|no|nr|code|uuid|guid)$", re.I)

@@ -11,8 +11,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark.arrays import vector_matrix
-from churn_spark.audit import Overlap
 from churn_spark.contract.columns import Contract
+from churn_spark.evaluation.audit import Overlap
 from churn_spark.model.rows import Rows
 from churn_spark.notes import redaction
 from churn_spark.text import embedding_column, is_blank, summary_column

@@ -11,14 +11,16 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark import audit, evaluation, inspection, promotion, storage
-from churn_spark.ablations import measure_ablations, variant_metrics
+from churn_spark import evaluation, inspection, promotion, storage
 from churn_spark.backtest import backtest
 from churn_spark.challenge import challenge
 from churn_spark.contract import published as schemas
 from churn_spark.errors import GateError, InputError
-from churn_spark.facts import Finding, Insights
-from churn_spark.interpretation import interpret
+from churn_spark.evaluation import audit
+from churn_spark.evaluation.ablations import measure_ablations, variant_metrics
+from churn_spark.evaluation.facts import Finding, Insights
+from churn_spark.evaluation.interpretation import interpret
+from churn_spark.evaluation.phrases import count_phrases, separating_phrases
 from churn_spark.job_prepare import Prepared, prepare_rows
 from churn_spark.model.calibration import IDENTITY
 from churn_spark.model.features import FeatureSpec
@@ -29,7 +31,6 @@ from churn_spark.model.rows import Rows
 from churn_spark.model.search import require_optuna, search
 from churn_spark.notes import prepare as notes
 from churn_spark.packages import model_id, nested_metrics, publish_model
-from churn_spark.phrases import count_phrases, separating_phrases
 from churn_spark.run import Run
 from churn_spark.splits import SPLITS, count_splits, fold_of, resolve_mode, with_split
 from churn_spark.tables import small_table

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from churn_spark.facts import THOUSAND, Facts, amount, find, interval, number, on_test, percent, plain
+from churn_spark.evaluation.facts import (
+    THOUSAND,
+    Facts,
+    amount,
+    find,
+    interval,
+    number,
+    on_test,
+    percent,
+    plain,
+)
 from churn_spark.verdict import CROSS_SECTION, a_forecast, answers, headline
 
 METRICS = {

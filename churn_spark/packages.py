@@ -14,7 +14,7 @@ import pandas as pd
 
 from churn_spark import evaluation, figures, promotion, report, storage
 from churn_spark.errors import ChurnError, InputError, ResourceError
-from churn_spark.facts import Insights
+from churn_spark.evaluation.facts import Insights
 from churn_spark.job_prepare import Prepared
 from churn_spark.model.model import CHALLENGER, ChurnModel
 from churn_spark.notes import prepare as notes

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from churn_spark import figures
-from churn_spark.facts import (
+from churn_spark.evaluation.facts import (
     THOUSAND,
     Facts,
     Finding,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from churn_spark.facts import (
+from churn_spark.evaluation.facts import (
     THOUSAND,
     Facts,
     Measure,

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
-from churn_spark.facts import (
+from churn_spark.evaluation.facts import (
     THOUSAND,
     Facts,
     Measure,
@@ -23,7 +23,7 @@ from churn_spark.facts import (
     plain,
     signed,
 )
-from churn_spark.metrics import CALIBRATION_BINS
+from churn_spark.evaluation.metrics import CALIBRATION_BINS
 
 State = Literal["ok", "warn", "fail", "unknown"]
 

@@ -7,8 +7,8 @@ import datetime as dt
 import numpy as np
 import pandas as pd
 
-from churn_spark import metrics
-from churn_spark.facts import Facts, Finding
+from churn_spark.evaluation import metrics
+from churn_spark.evaluation.facts import Facts, Finding
 from churn_spark.model.policy import Policy
 
 HOSTILE = "<script>alert(1)</script>"

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn_spark import audit
-from churn_spark.audit import Overlap
 from churn_spark.contract.columns import Column, Contract
-from churn_spark.facts import Finding
-from churn_spark.phrases import count_phrases, separating_phrases
+from churn_spark.evaluation import audit
+from churn_spark.evaluation.audit import Overlap
+from churn_spark.evaluation.facts import Finding
+from churn_spark.evaluation.phrases import count_phrases, separating_phrases
 from churn_spark.sample import customers
 from churn_spark.settings.sections import Leakage
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import xgboost as xgb
 
-from churn_spark import audit
-from churn_spark.ablations import measure_ablations, variant_metrics
-from churn_spark.facts import Insights, find
-from churn_spark.interpretation import interpret
+from churn_spark.evaluation import audit
+from churn_spark.evaluation.ablations import measure_ablations, variant_metrics
+from churn_spark.evaluation.facts import Insights, find
+from churn_spark.evaluation.interpretation import interpret
 from churn_spark.model.calibration import IDENTITY
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
 from churn_spark.model.model import ChurnModel

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn import metrics as reference
 
-from churn_spark.metrics import (
+from churn_spark.evaluation.metrics import (
     CURVE_POINTS,
     RESAMPLED_UNITS,
     Counts,

@@ -6,9 +6,9 @@ import pytest
 from pyspark.sql import functions as F
 from scipy.special import expit
 
-from churn_spark import metrics
 from churn_spark.backtest import with_margin
 from churn_spark.contract.columns import Column, Contract
+from churn_spark.evaluation import metrics
 from churn_spark.model.policy import Policy
 from churn_spark.sample import sample_table
 from churn_spark.settings.sections import Features, Split, Training

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn_spark import metrics, promotion
+from churn_spark import promotion
 from churn_spark.errors import InputError, ResourceError
-from churn_spark.evaluation import Evaluation
-from churn_spark.facts import Finding
+from churn_spark.evaluation import Evaluation, metrics
+from churn_spark.evaluation.facts import Finding
 from churn_spark.model.policy import Policy
 from churn_spark.promotion import Challenge, decide
 from churn_spark.settings.sections import Promotion

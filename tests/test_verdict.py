@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_data import comparison, facts, measure, measured, simulate
 
-from churn_spark.facts import Finding, amount, number, percent, plain, profit_share, signed
+from churn_spark.evaluation.facts import Finding, amount, number, percent, plain, profit_share, signed
 from churn_spark.takeaways import TAKEAWAYS, takeaway
 from churn_spark.verdict import (
     a_forecast,

@@ -14,9 +14,9 @@ import xgboost as xgb
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
-from churn_spark import metrics
 from churn_spark.arrays import Matrix
-from churn_spark.facts import Insights, Measure, find
+from churn_spark.evaluation import metrics
+from churn_spark.evaluation.facts import Insights, Measure, find
 from churn_spark.model.calibration import fit_calibrator
 from churn_spark.model.features import FeatureSpec
 from churn_spark.model.model import ChurnModel
