@@ -21,8 +21,8 @@ from churn_spark.evaluation import Evaluation
 from churn_spark.evaluation.facts import Finding, Measure, find, on_test, signed
 from churn_spark.evaluation.metrics import LOWER_IS_BETTER
 from churn_spark.model.model import CHALLENGER, CHAMPION
+from churn_spark.report.verdict import chance_gap
 from churn_spark.settings.sections import Promotion
-from churn_spark.verdict import chance_gap
 
 ROLLBACK = "rollback"
 

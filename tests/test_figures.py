@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from report_data import everything, facts, measure, measured
 
-from churn_spark.canvas import COLOURS, wilson
-from churn_spark.figures import PLATES, render, write_figures
+from churn_spark.report.canvas import COLOURS, wilson
+from churn_spark.report.figures import PLATES, render, write_figures
 
 
 @pytest.fixture(scope="module")

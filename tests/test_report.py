@@ -10,7 +10,7 @@ import pytest
 from report_data import HOSTILE, everything, facts, measure, measured, simulate
 
 from churn_spark.evaluation.facts import Finding
-from churn_spark.report import write_model_card, write_report
+from churn_spark.report.html import write_model_card, write_report
 
 NO_CURVES = pd.DataFrame()
 VOID = {"meta", "br", "link", "img", "input", "hr"}

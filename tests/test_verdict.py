@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from report_data import comparison, facts, measure, measured, simulate
 
 from churn_spark.evaluation.facts import Finding, amount, number, percent, plain, profit_share, signed
-from churn_spark.takeaways import TAKEAWAYS, takeaway
-from churn_spark.verdict import (
+from churn_spark.report.takeaways import TAKEAWAYS, takeaway
+from churn_spark.report.verdict import (
     a_forecast,
     better_than_champion,
     better_than_no_model,

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from churn_spark import figures
 from churn_spark.evaluation.facts import (
     THOUSAND,
     Facts,
@@ -26,10 +25,11 @@ from churn_spark.evaluation.facts import (
     signed,
 )
 from churn_spark.model.policy import BANDS
-from churn_spark.model_card import write_model_card
-from churn_spark.page import PAGE, STYLE
-from churn_spark.takeaways import takeaway
-from churn_spark.verdict import CROSS_SECTION, Answer, answers, headline
+from churn_spark.report import figures
+from churn_spark.report.model_card import write_model_card
+from churn_spark.report.page import PAGE, STYLE
+from churn_spark.report.takeaways import takeaway
+from churn_spark.report.verdict import CROSS_SECTION, Answer, answers, headline
 
 __all__ = ["Facts", "Finding", "write_model_card", "write_report"]
 

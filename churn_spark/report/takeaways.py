@@ -23,7 +23,7 @@ from churn_spark.evaluation.facts import (
     signed,
     slice_table,
 )
-from churn_spark.verdict import calibrated, gain_over
+from churn_spark.report.verdict import calibrated, gain_over
 
 Takeaway = Callable[[pd.DataFrame, pd.DataFrame, Facts], str]
 

@@ -12,7 +12,23 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from churn_spark.canvas import (
+from churn_spark.evaluation.facts import (
+    THOUSAND,
+    Facts,
+    amount,
+    find,
+    in_points,
+    interval,
+    number,
+    on_test,
+    percent,
+    plain,
+    points,
+    profit_share,
+    slice_table,
+)
+from churn_spark.evaluation.metrics import PERCENTS
+from churn_spark.report.canvas import (
     BEHIND,
     FAINT,
     INK,
@@ -32,22 +48,6 @@ from churn_spark.canvas import (
     to_svg,
     wilson,
 )
-from churn_spark.evaluation.facts import (
-    THOUSAND,
-    Facts,
-    amount,
-    find,
-    in_points,
-    interval,
-    number,
-    on_test,
-    percent,
-    plain,
-    points,
-    profit_share,
-    slice_table,
-)
-from churn_spark.evaluation.metrics import PERCENTS
 
 MAX_SOURCES, MAX_SLICES, MAX_PANELS = 12, 24, 6
 NOTHING = "Cannot be drawn: the test customers do not hold enough of both kinds"

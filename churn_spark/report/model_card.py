@@ -20,7 +20,7 @@ from churn_spark.evaluation.facts import (
     percent,
     plain,
 )
-from churn_spark.verdict import CROSS_SECTION, a_forecast, answers, headline
+from churn_spark.report.verdict import CROSS_SECTION, a_forecast, answers, headline
 
 METRICS = {
     "roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "lift_10": "Lift in the riskiest 10%", "log_loss": "Log-loss",
