@@ -275,7 +275,7 @@ def _doctor(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _sample(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from churn_spark.sample import write_csv, write_table
+    from churn_spark.sample.customers import write_csv, write_table
 
     forms: list[tuple[Any, str]] = [("raw" if options.format == "csv" else "clean", options.output_path)]
     if options.truth:

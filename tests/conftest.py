@@ -49,7 +49,7 @@ FAST = ["--set", "training.n_estimators=40"]
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small generated customer table as CSV."""
-    from churn_spark.sample import write_csv
+    from churn_spark.sample.customers import write_csv
 
     path = tmp_path_factory.mktemp("raw") / "customers.csv"
     write_csv(path, ROWS, seed=11)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from churn_spark.sample import write_csv
+from churn_spark.sample.customers import write_csv
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 

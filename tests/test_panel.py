@@ -10,7 +10,7 @@ from churn_spark.backtest import with_margin
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.evaluation import metrics
 from churn_spark.model.policy import Policy
-from churn_spark.sample import sample_table
+from churn_spark.sample.customers import sample_table
 from churn_spark.settings.sections import Features, Split, Training
 from churn_spark.splits import SPLITS, with_split
 from churn_spark.training import fit_booster, fit_spec, with_features

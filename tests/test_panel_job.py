@@ -9,7 +9,7 @@ import pytest
 from conftest import FAST
 
 from churn_spark.cli import main
-from churn_spark.sample import write_csv
+from churn_spark.sample.customers import write_csv
 
 PANEL = ["--set", "columns.snapshot_date.role=snapshot", "--set", "columns.ticket_notes=null",
          "--set", "split.backtest=2"]  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from churn_spark.cli import main
-from churn_spark.sample import write_csv
+from churn_spark.sample.customers import write_csv
 from churn_spark.session import LOCAL
 
 JOBS = """

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from churn_spark import ChurnModel
 from churn_spark.cli import main
-from churn_spark.sample import write_csv
+from churn_spark.sample.customers import write_csv
 
 
 def run_record(output: Path) -> dict[str, object]:

@@ -17,8 +17,16 @@ from sklearn.metrics import roc_auc_score
 
 from churn_spark.contract.columns import Column, check_record
 from churn_spark.errors import ConfigError
-from churn_spark.sample import BLOCK, COLUMNS, CSV_OPTIONS, DRIFT_MONTH, customers, sample_table, write_csv
-from churn_spark.sample_notes import TOPICS, write_note
+from churn_spark.sample.customers import (
+    BLOCK,
+    COLUMNS,
+    CSV_OPTIONS,
+    DRIFT_MONTH,
+    customers,
+    sample_table,
+    write_csv,
+)
+from churn_spark.sample.wording import TOPICS, write_note
 
 FIRST_OF_SEED_42 = [
     ["C0000001", 19, 50, 46.47, "monthly", 0],
@@ -301,5 +309,5 @@ def test_sample_table_written_by_spark_has_the_bytes_of_write_csv(
 
 
 def test_sample_needs_no_pyspark() -> None:
-    code = "import sys; sys.modules['pyspark'] = None; import churn_spark.sample as s"
+    code = "import sys; sys.modules['pyspark'] = None; import churn_spark.sample.customers as s"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -30,7 +30,7 @@ from churn_spark.model.calibration import Calibrator
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import Policy
-from churn_spark.sample_notes import TOPICS, write_note
+from churn_spark.sample.wording import TOPICS, write_note
 from churn_spark.scoring import with_scores
 from churn_spark.session import get_session
 from churn_spark.settings.sections import load_config

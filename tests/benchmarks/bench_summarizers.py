@@ -14,7 +14,7 @@ import networkx as nx
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from churn_spark.notes.summarizers import DAMPING, split_sentences, summarize
-from churn_spark.sample_notes import TOPICS, write_note
+from churn_spark.sample.wording import TOPICS, write_note
 from churn_spark.settings.sections import Summarizer
 
 SETTINGS = Summarizer(max_chars=100_000)  # the textbook knows no longest summary

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from churn_spark.sample_notes import TOPICS, write_note
+from churn_spark.sample.wording import TOPICS, write_note
 
 FACTORS = (1, 5, 50)
 

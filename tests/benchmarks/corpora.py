@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from churn_spark.sample_notes import TOPICS, write_note
+from churn_spark.sample.wording import TOPICS, write_note
 
 TOKENS_A_WORD = 1.3
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import fake_openai as fake
 import pyarrow.parquet as pq
 
-from churn_spark.sample import write_csv
+from churn_spark.sample.customers import write_csv
 
 CODE = "import sys; from churn_spark.cli import main; sys.exit(main(sys.argv[1:]))"
 VALUES = {"note": ("text_id", "folded_id", "was_cut"), "summary": ("summary", "status"),

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from churn_spark.errors import ConfigError
-from churn_spark.sample_notes import TOPICS, write_note
+from churn_spark.sample.wording import TOPICS, write_note
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
