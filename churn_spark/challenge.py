@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import DataFrame
 
-from churn_spark import storage
 from churn_spark.errors import ChurnError, ResourceError
 from churn_spark.evaluation import collect_pairs, metrics, with_margin
 from churn_spark.model.model import ChurnModel
@@ -16,6 +15,7 @@ from churn_spark.packages import check_columns, load_model
 from churn_spark.promotion import Challenge, read_pointer
 from churn_spark.run import Run
 from churn_spark.settings.sections import Split
+from churn_spark.spark import storage
 from churn_spark.text import TextCounts, embedding_column, status_column, summary_column, with_texts
 
 

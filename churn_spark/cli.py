@@ -83,7 +83,7 @@ def _known(problem: BaseException) -> BaseException:
     """Errors that Spark has wrapped, unwrapped; others as they are."""
     if isinstance(problem, ChurnError) or not isinstance(problem, Exception):
         return problem
-    from churn_spark.failures import explain
+    from churn_spark.spark.failures import explain
 
     return explain(problem) or problem
 
@@ -125,8 +125,8 @@ def _command(job: str) -> str:
 def _init(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
     from churn_spark.guess import as_yaml, guess_columns
-    from churn_spark.session import get_session
     from churn_spark.sources import read_undeclared
+    from churn_spark.spark.session import get_session
 
     spark = get_session(config.spark.app_name, conf=config.spark.conf)
     frame = read_undeclared(spark, config.raw, settings=config.input, rows=INIT_ROWS)
@@ -197,10 +197,10 @@ def _rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _rollback_scores(options: argparse.Namespace, config: Any) -> int:
-    from churn_spark.publishing import recover, rollback
     from churn_spark.run import lock
-    from churn_spark.session import get_session
-    from churn_spark.tables import SCORED_TABLES, Tables
+    from churn_spark.spark.publishing import recover, rollback
+    from churn_spark.spark.session import get_session
+    from churn_spark.spark.tables import SCORED_TABLES, Tables
 
     with lock(config.folder, "score", "rollback"):
         spark, tables = get_session(config.spark.app_name, conf=config.spark.conf), Tables.of(config)
@@ -246,7 +246,7 @@ def _cache(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             "drop needs --identity, show and compact take none", fix="see `churn-spark cache show`"
         )
     from churn_spark.run import lock
-    from churn_spark.session import get_session
+    from churn_spark.spark.session import get_session
     from churn_spark.text_cache import Cache, described, hit_rates
 
     cache = Cache(config.text_cache, f"cache-{options.what}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}")

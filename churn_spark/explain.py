@@ -5,9 +5,9 @@ from __future__ import annotations
 from pyspark.sql import functions as F
 
 from churn_spark.errors import InputError
-from churn_spark.session import get_session
 from churn_spark.settings.sections import Config
-from churn_spark.tables import Tables
+from churn_spark.spark.session import get_session
+from churn_spark.spark.tables import Tables
 
 
 def explain(config: Config, customer: str) -> list[str]:

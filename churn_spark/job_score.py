@@ -9,13 +9,12 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark import promotion, storage
+from churn_spark import promotion
 from churn_spark.contract.columns import Contract
 from churn_spark.errors import ConfigError
 from churn_spark.job_prepare import prepare_rows
 from churn_spark.model.model import ChurnModel
 from churn_spark.packages import check_fits, load_model
-from churn_spark.publishing import live_version, publish, recover, stage
 from churn_spark.requoting import with_quotes
 from churn_spark.reuse import carried_forward, left_to_score, with_input_hash
 from churn_spark.run import Run
@@ -29,7 +28,9 @@ from churn_spark.scoring import (
     with_status,
     within_capacity,
 )
-from churn_spark.tables import SCORED_TABLES
+from churn_spark.spark import storage
+from churn_spark.spark.publishing import live_version, publish, recover, stage
+from churn_spark.spark.tables import SCORED_TABLES
 
 
 def score(

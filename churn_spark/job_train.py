@@ -11,7 +11,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark import evaluation, inspection, promotion, storage
+from churn_spark import evaluation, inspection, promotion
 from churn_spark.backtest import backtest
 from churn_spark.challenge import challenge
 from churn_spark.contract import published as schemas
@@ -32,8 +32,9 @@ from churn_spark.model.search import require_optuna, search
 from churn_spark.notes import prepare as notes
 from churn_spark.packages import model_id, nested_metrics, publish_model
 from churn_spark.run import Run
+from churn_spark.spark import storage
+from churn_spark.spark.tables import small_table
 from churn_spark.splits import SPLITS, count_splits, fold_of, resolve_mode, with_split
-from churn_spark.tables import small_table
 from churn_spark.training import fit_booster, fit_inputs, num_workers, sample_rows, stored_inputs
 
 log = logging.getLogger(__name__)

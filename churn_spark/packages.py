@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from churn_spark import evaluation, promotion, storage
+from churn_spark import evaluation, promotion
 from churn_spark.errors import ChurnError, InputError, ResourceError
 from churn_spark.evaluation.facts import Insights
 from churn_spark.job_prepare import Prepared
@@ -22,6 +22,7 @@ from churn_spark.report import figures
 from churn_spark.report import html as report
 from churn_spark.run import Run
 from churn_spark.settings.sections import Config
+from churn_spark.spark import storage
 from churn_spark.splits import resolve_mode
 
 

@@ -22,12 +22,13 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from churn_spark import __version__, storage
+from churn_spark import __version__
 from churn_spark.contract import published as schemas
 from churn_spark.errors import ChurnError, LockedError
-from churn_spark.session import get_session
 from churn_spark.settings.sections import Config
-from churn_spark.tables import Tables, small_table
+from churn_spark.spark import storage
+from churn_spark.spark.session import get_session
+from churn_spark.spark.tables import Tables, small_table
 from churn_spark.text_cache import Cache
 
 log = logging.getLogger(__name__)

@@ -20,14 +20,14 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from churn_spark import storage
 from churn_spark.arrays import vector_array
 from churn_spark.contract.columns import EMPTY_NOTES
 from churn_spark.errors import ChurnError, ConfigError, ResourceError
 from churn_spark.notes import embedders, redaction, remote
 from churn_spark.notes import prepare as notes
-from churn_spark.session import broadcast_if_small, slots
 from churn_spark.settings.sections import NoteSettings, Remote, Text
+from churn_spark.spark import storage
+from churn_spark.spark.session import broadcast_if_small, slots
 from churn_spark.text_cache import COLUMNS, Cache, CacheMap, Kind, schema
 
 log = logging.getLogger(__name__)

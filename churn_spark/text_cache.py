@@ -16,12 +16,12 @@ from typing import Any, Literal
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from churn_spark import storage
 from churn_spark.contract.published import NOTES, ddl
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.notes import prepare as notes
 from churn_spark.notes.remote import Budget
 from churn_spark.settings.sections import Remote
+from churn_spark.spark import storage
 
 Kind = Literal["note", "summary", "embedding"]
 COLUMNS: dict[Kind, tuple[str, ...]] = {

@@ -11,7 +11,7 @@ import tempfile
 
 from churn_spark import ChurnModel
 from churn_spark.cli import main
-from churn_spark.session import get_session
+from churn_spark.spark.session import get_session
 
 raw = os.environ.get("CHURN_RAW", "data/sample/customers.csv")
 output = os.environ.get("CHURN_OUTPUT") or tempfile.mkdtemp(prefix="churn-")

@@ -11,7 +11,7 @@ import os
 import tempfile
 
 from churn_spark.cli import main
-from churn_spark.session import get_session
+from churn_spark.spark.session import get_session
 
 raw = os.environ.get("TELCO_RAW", "../shared/data/telco_feedback.csv")
 output = os.environ.get("CHURN_OUTPUT") or tempfile.mkdtemp(prefix="telco-")

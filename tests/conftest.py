@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    from churn_spark.session import get_session
+    from churn_spark.spark.session import get_session
 
     os.environ["FAKE_KEY"] = "sk-secret-0123456789"  # Python workers see the environment of this moment
     folder: Path = tmp_path_factory.mktemp("spark")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from churn_spark.cli import main
 from churn_spark.sample.customers import write_csv
-from churn_spark.session import LOCAL
+from churn_spark.spark.session import LOCAL
 
 JOBS = """
 import sys

@@ -124,7 +124,7 @@ def test_wheel_holds_every_module_and_the_configuration(wheel: set[str]) -> None
 
 
 def test_zip_for_executors_holds_every_module(tmp_path: Path) -> None:
-    from churn_spark.session import zip_package
+    from churn_spark.spark.session import zip_package
 
     zip_package(ROOT / "churn_spark", tmp_path / "package.zip")
     names = set(zipfile.ZipFile(tmp_path / "package.zip").namelist())

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from churn_spark import publishing, storage
 from churn_spark.errors import ConfigError, InputError
-from churn_spark.publishing import publish, recover, rollback, stage
-from churn_spark.tables import Tables
+from churn_spark.spark import publishing, storage
+from churn_spark.spark.publishing import publish, recover, rollback, stage
+from churn_spark.spark.tables import Tables
 
 DAY, OTHER = "day=2026-01-01", "day=2026-01-02"
 NAMES = ("reasons", "scores")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from churn_spark import storage
 from churn_spark.contract.published import Field
 from churn_spark.errors import ConfigError
-from churn_spark.tables import COMMITTER_VERSION, Tables, small_table, with_comments
+from churn_spark.spark import storage
+from churn_spark.spark.tables import COMMITTER_VERSION, Tables, small_table, with_comments
 
 FIELDS = (Field("id", "string", "the key"), Field("n", "int", "a number"))
 

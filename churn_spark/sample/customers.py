@@ -148,7 +148,7 @@ def write_table(
     path: Path, rows: int, *, file_format: str, seed: int, months: int | None = None, form: Form = "clean"
 ) -> None:
     """Write `rows` customers into a folder of CSV or Parquet files by a Spark job."""
-    from churn_spark.session import get_session
+    from churn_spark.spark.session import get_session
 
     table = sample_table(get_session(), rows, seed=seed, months=months, form=form)
     writer = table.write.mode("overwrite").option("header", True).option("escape", '"')

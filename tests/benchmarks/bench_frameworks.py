@@ -175,7 +175,7 @@ def encode(texts: Sequence[str], threads: int = 1) -> Any:
 
 
 def session(folder: Path) -> Any:
-    from churn_spark.session import get_session
+    from churn_spark.spark.session import get_session
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
     return get_session(

@@ -44,7 +44,7 @@ def main() -> None:
     if options.read:
         read_in_a_loop(*options.read, rows=options.rows)
         return
-    from churn_spark.session import get_session
+    from churn_spark.spark.session import get_session
 
     spark = get_session("bench", conf={"spark.master": "local[2]"})
     print("| writer | reader | question | reads | mixed | short | errors |\n|---|---|---|---|---|---|---|")
@@ -92,8 +92,8 @@ def compare(write: Callable[[str, str], None], table: str, writer: str, options:
 
 
 def published(spark: Any, folder: str, rows: int) -> Callable[[str, str], None]:
-    from churn_spark.publishing import publish, stage
-    from churn_spark.tables import Tables
+    from churn_spark.spark.publishing import publish, stage
+    from churn_spark.spark.tables import Tables
 
     def write(date: str, version: str) -> None:
         tables = Tables(folder, folder, f"{folder}/_work/{version}", version)
@@ -162,7 +162,7 @@ def ask_duckdb(table: str) -> Callable[[str, str], Found]:
 def ask_spark(table: str) -> Callable[[str, str], Found]:
     from pyspark.sql import functions as F
 
-    from churn_spark.session import get_session
+    from churn_spark.spark.session import get_session
 
     spark = get_session("reader", conf={"spark.master": "local[1]"})
 

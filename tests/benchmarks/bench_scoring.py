@@ -32,8 +32,8 @@ from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import Policy
 from churn_spark.sample.wording import TOPICS, write_note
 from churn_spark.scoring import with_scores
-from churn_spark.session import get_session
 from churn_spark.settings.sections import load_config
+from churn_spark.spark.session import get_session
 
 DIMENSION = 384
 BATCH = 10_000

@@ -52,7 +52,7 @@ def vectors(result: Any, count: int) -> Any:
 def compare(count: int, factors: list[int]) -> None:
     import numpy as np
 
-    from churn_spark.session import get_session
+    from churn_spark.spark.session import get_session
 
     spark = get_session(conf={"spark.master": "local[2]"})
     texts = notes(count)

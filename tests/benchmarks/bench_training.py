@@ -27,8 +27,8 @@ import xgboost as xgb
 from churn_spark import cli
 from churn_spark.arrays import Matrix, list_array, vector_matrix
 from churn_spark.model.features import FeatureSpec, Numeric
-from churn_spark.session import get_session
 from churn_spark.settings.sections import Training
+from churn_spark.spark.session import get_session
 from churn_spark.training import TREE_SETTINGS, fit_booster
 
 

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from churn_spark import storage
 from churn_spark.errors import ConfigError, InputError, ResourceError
-from churn_spark.tables import Tables, data_files, escaped, grown
+from churn_spark.spark import storage
+from churn_spark.spark.tables import Tables, data_files, escaped, grown
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from churn_spark import storage
 from churn_spark.contract.published import Field
 from churn_spark.errors import ConfigError, ResourceError
 from churn_spark.settings.sections import Config, is_table_name
+from churn_spark.spark import storage
 
 HADOOP_COMMITTER = "SQLHadoopMapReduceCommitProtocol"
 COMMITTER_VERSION = "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version"
