@@ -125,7 +125,7 @@ def _command(job: str) -> str:
 def _init(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
     from churn_spark.guess import as_yaml, guess_columns
-    from churn_spark.sources import read_undeclared
+    from churn_spark.spark.input.sources import read_undeclared
     from churn_spark.spark.session import get_session
 
     spark = get_session(config.spark.app_name, conf=config.spark.conf)

@@ -20,9 +20,9 @@ from pyspark.sql import SparkSession
 
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.errors import InputError
-from churn_spark.files import explain_read_failure, reading
 from churn_spark.settings.sections import Input
-from churn_spark.sources import RawTable, read_raw
+from churn_spark.spark.input.files import explain_read_failure, reading
+from churn_spark.spark.input.sources import RawTable, read_raw
 
 CONTRACT = Contract(
     (

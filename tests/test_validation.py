@@ -15,7 +15,14 @@ from pyspark.sql import functions as F
 from churn_spark.contract.columns import Column, Contract, check_record
 from churn_spark.errors import InputError
 from churn_spark.settings.sections import Validation
-from churn_spark.validation import Counts, LabelUse, Validated, check_gates, split_valid, with_errors
+from churn_spark.spark.input.validation import (
+    Counts,
+    LabelUse,
+    Validated,
+    check_gates,
+    split_valid,
+    with_errors,
+)
 
 SETTINGS = Validation(max_id_chars=20)
 CONTRACT = Contract(

@@ -6,7 +6,7 @@ import re
 
 from churn_spark import errors
 from churn_spark.errors import ChurnError, ResourceError
-from churn_spark.files import explain_read_failure
+from churn_spark.spark.input.files import explain_read_failure
 
 RAISED_IN_WORKER = re.compile(r"churn_spark\.errors\.(\w+): (error: [^\n]*)")
 SIGNS = (

@@ -27,8 +27,8 @@ from churn_spark.contract.columns import (
     problem_message,
 )
 from churn_spark.errors import ChurnError, InputError
-from churn_spark.files import CORRUPT, KEPT_CHARS, REPLACEMENT, ROW_ERROR, any_of, quoted, reading
 from churn_spark.settings import sections as config
+from churn_spark.spark.input.files import CORRUPT, KEPT_CHARS, REPLACEMENT, ROW_ERROR, any_of, quoted, reading
 
 LabelUse = Literal["required", "ignored"]  # training, scoring
 

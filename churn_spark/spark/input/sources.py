@@ -23,7 +23,8 @@ from pyspark.sql import types as T
 
 from churn_spark.contract.columns import RESERVED, Contract
 from churn_spark.errors import InputError
-from churn_spark.files import (
+from churn_spark.settings import sections as config
+from churn_spark.spark.input.files import (
     CORRUPT,
     ROW_ERROR,
     Layout,
@@ -37,8 +38,7 @@ from churn_spark.files import (
     reading,
     shown,
 )
-from churn_spark.settings import sections as config
-from churn_spark.textfiles import csv_layouts, json_layouts
+from churn_spark.spark.input.lines import csv_layouts, json_layouts
 
 MAX_ROW_CHARS = 16_000_000
 

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from churn_spark.errors import InputError
-from churn_spark.files import (
+from churn_spark.spark.input.files import (
     CORRUPT,
     REPLACEMENT,
     Layout,
