@@ -16,7 +16,13 @@ from churn_spark.promotion import Challenge, read_pointer
 from churn_spark.run import Run
 from churn_spark.settings.sections import Split
 from churn_spark.spark import storage
-from churn_spark.text import TextCounts, embedding_column, status_column, summary_column, with_texts
+from churn_spark.spark.notes.stage import (
+    TextCounts,
+    embedding_column,
+    status_column,
+    summary_column,
+    with_texts,
+)
 
 
 def challenge(run: Run, df: DataFrame, model: ChurnModel) -> Challenge | None:

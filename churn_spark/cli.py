@@ -246,8 +246,8 @@ def _cache(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             "drop needs --identity, show and compact take none", fix="see `churn-spark cache show`"
         )
     from churn_spark.run import lock
+    from churn_spark.spark.notes.cache import Cache, described, hit_rates
     from churn_spark.spark.session import get_session
-    from churn_spark.text_cache import Cache, described, hit_rates
 
     cache = Cache(config.text_cache, f"cache-{options.what}-{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}")
     spark = get_session(config.spark.app_name, conf=config.spark.conf)

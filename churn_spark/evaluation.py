@@ -23,8 +23,8 @@ from churn_spark.model.calibration import IDENTITY, fit_calibrator
 from churn_spark.model.features import assemble
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import fit_policy
+from churn_spark.spark.notes.stage import embedding_column, status_column
 from churn_spark.splits import SPLITS
-from churn_spark.text import embedding_column, status_column
 from churn_spark.training import batch_vectors
 
 MAX_ROWS = 2_000_000

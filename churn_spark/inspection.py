@@ -15,7 +15,7 @@ from churn_spark.contract.columns import Contract
 from churn_spark.evaluation.audit import Overlap
 from churn_spark.model.rows import Rows
 from churn_spark.notes import redaction
-from churn_spark.text import embedding_column, is_blank, summary_column
+from churn_spark.spark.notes.stage import embedding_column, is_blank, summary_column
 
 MOST_ROWS = {"train": 20_000, "validation": 10_000, "calibration": 10_000, "test": 10_000}
 NOTE_CHARS = 2_000

@@ -10,14 +10,14 @@ from pyspark.sql import functions as F
 
 from churn_spark.contract import published as schemas
 from churn_spark.contract.columns import Contract
-from churn_spark.pricing import price_texts
 from churn_spark.run import Run
 from churn_spark.spark import storage
 from churn_spark.spark.input.files import reading
 from churn_spark.spark.input.sources import read_raw
 from churn_spark.spark.input.validation import Counts, LabelUse, check_gates, split_valid
+from churn_spark.spark.notes.pricing import price_texts
+from churn_spark.spark.notes.stage import TextCounts, with_texts
 from churn_spark.spark.tables import with_comments
-from churn_spark.text import TextCounts, with_texts
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from churn_spark.model.model import ChurnModel
 from churn_spark.notes import prepare as notes
 from churn_spark.scoring import parts_column, with_scores
 from churn_spark.settings.sections import Scoring
-from churn_spark.text import Resolver, summary_column
-from churn_spark.text_cache import Cache
+from churn_spark.spark.notes.cache import Cache
+from churn_spark.spark.notes.stage import Resolver, summary_column
 
 PART_TYPES = (pa.string(), pa.int32(), pa.string(), pa.string())
 

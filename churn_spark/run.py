@@ -27,9 +27,9 @@ from churn_spark.contract import published as schemas
 from churn_spark.errors import ChurnError, LockedError
 from churn_spark.settings.sections import Config
 from churn_spark.spark import storage
+from churn_spark.spark.notes.cache import Cache
 from churn_spark.spark.session import get_session
 from churn_spark.spark.tables import Tables, small_table
-from churn_spark.text_cache import Cache
 
 log = logging.getLogger(__name__)
 

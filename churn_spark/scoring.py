@@ -18,8 +18,8 @@ from churn_spark.errors import GateError
 from churn_spark.model.model import RECORD_FIELDS, ChurnModel
 from churn_spark.model.quotes import Embed, Places
 from churn_spark.model.reasons import BASELINE, BASELINE_TEXT, Reasons
+from churn_spark.spark.notes.stage import embedding_column, status_column, summary_column
 from churn_spark.spark.tables import small_table, with_comments
-from churn_spark.text import embedding_column, status_column, summary_column
 
 CUSTOMERS_PER_FILE = 250_000  # some 50 MB
 

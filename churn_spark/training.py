@@ -24,8 +24,8 @@ from churn_spark.model.projection import Unseen, assemble_unseen, fit_projection
 from churn_spark.model.rows import Rows
 from churn_spark.model.search import Sample
 from churn_spark.settings import sections as config
+from churn_spark.spark.notes.stage import embedding_column
 from churn_spark.spark.session import slots, temporary_settings
-from churn_spark.text import embedding_column
 
 log = logging.getLogger(__name__)
 

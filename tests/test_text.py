@@ -8,15 +8,15 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from churn_spark import text as text_stage
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.notes import embedders
 from churn_spark.notes import prepare as notes
-from churn_spark.pricing import price_texts
 from churn_spark.settings.sections import Text
 from churn_spark.spark import storage
-from churn_spark.text import TextCounts, with_texts
-from churn_spark.text_cache import COLUMNS, Cache, CacheMap, described
+from churn_spark.spark.notes import stage as text_stage
+from churn_spark.spark.notes.cache import COLUMNS, Cache, CacheMap, described
+from churn_spark.spark.notes.pricing import price_texts
+from churn_spark.spark.notes.stage import TextCounts, with_texts
 
 NOTES = [
     "Charged twice, and nobody called back.",

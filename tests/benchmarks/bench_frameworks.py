@@ -187,8 +187,8 @@ def text_stage(file: Path, target: Path, **settings: Any) -> None:
     from pyspark.sql import functions as F
 
     from churn_spark.settings.sections import load_config
-    from churn_spark.text import TextCounts, with_texts
-    from churn_spark.text_cache import Cache
+    from churn_spark.spark.notes.cache import Cache
+    from churn_spark.spark.notes.stage import TextCounts, with_texts
 
     text = load_config(options={f"text.{name}": value for name, value in settings.items()}).text
     spark = session(target)

@@ -28,8 +28,8 @@ def notes(count: int, *, version: int = 0) -> list[str]:
 def stage(spark: Any, texts: list[str], factor: int, *, folder: Path, cache: str) -> tuple[float, Any, Any]:
     """Seconds of the stage over `factor` rows per text; its counts; its rows."""
     from churn_spark.settings.sections import Text
-    from churn_spark.text import TextCounts, with_texts
-    from churn_spark.text_cache import Cache
+    from churn_spark.spark.notes.cache import Cache
+    from churn_spark.spark.notes.stage import TextCounts, with_texts
 
     source = folder / "rows"
     rows = [text for _ in range(factor) for text in texts]

@@ -10,8 +10,8 @@ from pyspark.sql import functions as F
 
 from churn_spark.notes import summarizers
 from churn_spark.settings.sections import NoteSettings, Remote, Text
-from churn_spark.text import CHARS_PER_TOKEN, Resolver
-from churn_spark.text_cache import Cache
+from churn_spark.spark.notes.cache import Cache
+from churn_spark.spark.notes.stage import CHARS_PER_TOKEN, Resolver
 
 Price = dict[str, float]
 

@@ -27,8 +27,8 @@ from churn_spark.notes import embedders, redaction, remote
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.sections import NoteSettings, Remote, Text
 from churn_spark.spark import storage
+from churn_spark.spark.notes.cache import COLUMNS, Cache, CacheMap, Kind, schema
 from churn_spark.spark.session import broadcast_if_small, slots
-from churn_spark.text_cache import COLUMNS, Cache, CacheMap, Kind, schema
 
 log = logging.getLogger(__name__)
 
