@@ -181,8 +181,8 @@ def _rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
     if options.score_date:
         return _rollback_scores(options, config)
-    from churn_spark.promotion import rollback
     from churn_spark.run import lock
+    from churn_spark.spark.training.promotion import rollback
 
     now = dt.datetime.now(dt.UTC)
     with lock(config.folder, "train", "rollback"):
@@ -213,7 +213,7 @@ def _rollback_scores(options: argparse.Namespace, config: Any) -> int:
 
 def _history(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
-    from churn_spark.promotion import history
+    from churn_spark.spark.training.promotion import history
 
     entries = history(config.models_path)
     shown = [f"{e['since'][:19]} to {e['until'][:19] or 'now':<19}  {e['model_id']}  {e['run_id']}  {e['why']}"

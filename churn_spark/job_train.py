@@ -11,12 +11,8 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark import evaluation, inspection, promotion
-from churn_spark.backtest import backtest
-from churn_spark.challenge import challenge
 from churn_spark.contract import published as schemas
 from churn_spark.errors import GateError, InputError
-from churn_spark.evaluation import audit
 from churn_spark.evaluation.ablations import measure_ablations, variant_metrics
 from churn_spark.evaluation.facts import Finding, Insights
 from churn_spark.evaluation.interpretation import interpret
@@ -30,12 +26,18 @@ from churn_spark.model.projection import Unseen
 from churn_spark.model.rows import Rows
 from churn_spark.model.search import require_optuna, search
 from churn_spark.notes import prepare as notes
-from churn_spark.packages import model_id, nested_metrics, publish_model
 from churn_spark.run import Run
 from churn_spark.spark import storage
 from churn_spark.spark.tables import small_table
-from churn_spark.splits import SPLITS, count_splits, fold_of, resolve_mode, with_split
-from churn_spark.training import fit_booster, fit_inputs, num_workers, sample_rows, stored_inputs
+from churn_spark.spark.training import evaluate as evaluation
+from churn_spark.spark.training import promotion
+from churn_spark.spark.training import rows as inspection
+from churn_spark.spark.training.backtest import backtest
+from churn_spark.spark.training.challenge import challenge
+from churn_spark.spark.training.evaluate import audit
+from churn_spark.spark.training.fit import fit_booster, fit_inputs, num_workers, sample_rows, stored_inputs
+from churn_spark.spark.training.packages import model_id, nested_metrics, publish_model
+from churn_spark.spark.training.splits import SPLITS, count_splits, fold_of, resolve_mode, with_split
 
 log = logging.getLogger(__name__)
 

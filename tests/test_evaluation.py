@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import xgboost as xgb
 
-from churn_spark import evaluation
 from churn_spark.contract.columns import Contract
 from churn_spark.model.calibration import IDENTITY
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, assemble
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import Policy
 from churn_spark.settings.sections import load_config
+from churn_spark.spark.training import evaluate as evaluation
 
 ROWS = 12_000
 
@@ -110,8 +110,8 @@ def test_pairs_of_a_large_table_compare_like_its_rows(spark, monkeypatch: pytest
 
 
 def challenge_of(pairs: pd.DataFrame) -> object:
-    from churn_spark.challenge import compare
     from churn_spark.settings.sections import Split
+    from churn_spark.spark.training.challenge import compare
 
     model = fitted(table(), value=None)
     champion = replace(model, manifest={**model.manifest, "split": Split().model_dump(mode="json")})

@@ -10,7 +10,7 @@ from conftest import FAST
 
 from churn_spark.cli import main
 from churn_spark.settings.sections import load_config
-from churn_spark.splits import with_split
+from churn_spark.spark.training.splits import with_split
 
 
 def last_run(output: Path) -> dict[str, object]:

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn_spark import inspection
 from churn_spark.cli import main
 from churn_spark.contract.columns import Column, Contract
-from churn_spark.evaluation import audit
 from churn_spark.evaluation.phrases import count_phrases
+from churn_spark.spark.training import rows as inspection
+from churn_spark.spark.training.evaluate import audit
 
 CONTRACT = Contract(
     (

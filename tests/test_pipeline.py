@@ -215,7 +215,7 @@ def test_the_model_learns_what_the_sample_hides(spark, output: Path, raw: Path, 
     rows = pd.read_csv(raw, dtype=str).drop_duplicates("customer_id", keep=False)
     known = rows[rows["churn"].isin(["0", "1"])].merge(pd.read_csv(truth), on="customer_id")
     from churn_spark.settings.sections import load_config
-    from churn_spark.splits import with_split
+    from churn_spark.spark.training.splits import with_split
 
     ids = spark.createDataFrame(known[["customer_id"]])
     split = with_split(ids, load_config().contract, split=load_config().split).toPandas()

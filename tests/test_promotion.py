@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from churn_spark import promotion
 from churn_spark.errors import InputError, ResourceError
-from churn_spark.evaluation import Evaluation, metrics
 from churn_spark.evaluation.facts import Finding
 from churn_spark.model.policy import Policy
-from churn_spark.promotion import Challenge, decide
 from churn_spark.settings.sections import Promotion
+from churn_spark.spark.training import promotion
+from churn_spark.spark.training.evaluate import Evaluation, metrics
+from churn_spark.spark.training.promotion import Challenge, decide
 
 POLICY = Policy(threshold=0.164)
 RNG = np.random.default_rng(0)

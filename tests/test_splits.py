@@ -7,7 +7,7 @@ import pytest
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.errors import InputError
 from churn_spark.settings.sections import Split
-from churn_spark.splits import SPLITS, count_splits, with_split
+from churn_spark.spark.training.splits import SPLITS, count_splits, with_split
 
 ID = Column(role="id", name="customer_id")
 SNAPSHOT = Column(role="snapshot", name="day")

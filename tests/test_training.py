@@ -15,12 +15,12 @@ from pyspark import TaskContext
 from pyspark.sql import functions as F
 from xgboost.spark import SparkXGBClassifier
 
-from churn_spark import training
 from churn_spark.errors import ConfigError, ResourceError
-from churn_spark.guard import guarded
 from churn_spark.model.features import FeatureSpec, Numeric, TextVector
 from churn_spark.settings.sections import Training
-from churn_spark.training import fit_booster, with_features
+from churn_spark.spark.training import fit as training
+from churn_spark.spark.training.fit import fit_booster, with_features
+from churn_spark.spark.training.guard import guarded
 
 SPEC = FeatureSpec(tuple(Numeric(f"x{i}") for i in range(3)))
 SETTINGS = Training(n_estimators=5, max_depth=3, num_workers=2)

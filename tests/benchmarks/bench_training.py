@@ -29,7 +29,7 @@ from churn_spark.arrays import Matrix, list_array, vector_matrix
 from churn_spark.model.features import FeatureSpec, Numeric
 from churn_spark.settings.sections import Training
 from churn_spark.spark.session import get_session
-from churn_spark.training import TREE_SETTINGS, fit_booster
+from churn_spark.spark.training.fit import TREE_SETTINGS, fit_booster
 
 
 def write(path: Path, rows: int, inputs: int) -> None:

@@ -22,7 +22,7 @@ from churn_spark.evaluation.metrics import Counts, money_metrics, probability_me
 from churn_spark.sample.customers import write_csv
 from churn_spark.settings.sections import load_config
 from churn_spark.spark.session import get_session
-from churn_spark.splits import with_split
+from churn_spark.spark.training.splits import with_split
 
 
 def train_and_compare(folder: Path, *, rows: int, seed: int, options: list[str]) -> dict[str, float]:

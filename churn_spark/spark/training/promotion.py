@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from churn_spark.errors import InputError, ResourceError
-from churn_spark.evaluation import Evaluation
 from churn_spark.evaluation.facts import Finding, Measure, find, on_test, signed
 from churn_spark.evaluation.metrics import LOWER_IS_BETTER
 from churn_spark.model.model import CHALLENGER, CHAMPION
 from churn_spark.report.verdict import chance_gap
 from churn_spark.settings.sections import Promotion
 from churn_spark.spark import storage
+from churn_spark.spark.training.evaluate import Evaluation
 
 ROLLBACK = "rollback"
 

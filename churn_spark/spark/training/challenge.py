@@ -8,11 +8,8 @@ import pandas as pd
 from pyspark.sql import DataFrame
 
 from churn_spark.errors import ChurnError, ResourceError
-from churn_spark.evaluation import collect_pairs, metrics, with_margin
 from churn_spark.model.model import ChurnModel
 from churn_spark.notes import prepare as notes
-from churn_spark.packages import check_columns, load_model
-from churn_spark.promotion import Challenge, read_pointer
 from churn_spark.run import Run
 from churn_spark.settings.sections import Split
 from churn_spark.spark import storage
@@ -23,6 +20,9 @@ from churn_spark.spark.notes.stage import (
     summary_column,
     with_texts,
 )
+from churn_spark.spark.training.evaluate import collect_pairs, metrics, with_margin
+from churn_spark.spark.training.packages import check_columns, load_model
+from churn_spark.spark.training.promotion import Challenge, read_pointer
 
 
 def challenge(run: Run, df: DataFrame, model: ChurnModel) -> Challenge | None:

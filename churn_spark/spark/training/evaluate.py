@@ -18,14 +18,14 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from churn_spark.contract.columns import Contract
-from churn_spark.evaluation import metrics
 from churn_spark.model.calibration import IDENTITY, fit_calibrator
 from churn_spark.model.features import assemble
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import fit_policy
 from churn_spark.spark.notes.stage import embedding_column, status_column
-from churn_spark.splits import SPLITS
-from churn_spark.training import batch_vectors
+from churn_spark.spark.training.evaluate import metrics
+from churn_spark.spark.training.fit import batch_vectors
+from churn_spark.spark.training.splits import SPLITS
 
 MAX_ROWS = 2_000_000
 WHOLE, PART = (0.02, 100), (0.1, 50)  # a cell's width in log-odds, and how many groups of customers there are

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from churn_spark import evaluation, promotion
 from churn_spark.errors import ChurnError, InputError, ResourceError
 from churn_spark.evaluation.facts import Insights
 from churn_spark.job_prepare import Prepared
@@ -23,7 +22,9 @@ from churn_spark.report import html as report
 from churn_spark.run import Run
 from churn_spark.settings.sections import Config
 from churn_spark.spark import storage
-from churn_spark.splits import resolve_mode
+from churn_spark.spark.training import evaluate as evaluation
+from churn_spark.spark.training import promotion
+from churn_spark.spark.training.splits import resolve_mode
 
 
 def publish_model(
