@@ -13,10 +13,12 @@ from churn_spark.contract.columns import Contract
 from churn_spark.errors import ConfigError
 from churn_spark.job_prepare import prepare_rows
 from churn_spark.model.model import ChurnModel
-from churn_spark.requoting import with_quotes
-from churn_spark.reuse import carried_forward, left_to_score, with_input_hash
 from churn_spark.run import Run
-from churn_spark.scoring import (
+from churn_spark.spark import storage
+from churn_spark.spark.publishing import live_version, publish, recover, stage
+from churn_spark.spark.scoring.quotes import with_quotes
+from churn_spark.spark.scoring.reuse import carried_forward, left_to_score, with_input_hash
+from churn_spark.spark.scoring.scores import (
     as_published,
     check_scores,
     reasons_table,
@@ -26,8 +28,6 @@ from churn_spark.scoring import (
     with_status,
     within_capacity,
 )
-from churn_spark.spark import storage
-from churn_spark.spark.publishing import live_version, publish, recover, stage
 from churn_spark.spark.tables import SCORED_TABLES
 from churn_spark.spark.training import promotion
 from churn_spark.spark.training.packages import check_fits, load_model

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from churn_spark.errors import GateError
-from churn_spark.scoring import check_scores, with_ranks, within_capacity
+from churn_spark.spark.scoring.scores import check_scores, with_ranks, within_capacity
 
 SCORED = "customer_id string, churn_probability double, expected_value double, recommended boolean"
 ANY_TABLE = st.dictionaries(

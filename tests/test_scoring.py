@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from churn_spark import ChurnModel, scoring
+from churn_spark import ChurnModel
 from churn_spark.cli import main
 from churn_spark.job_score import champion_on
+from churn_spark.spark.scoring import scores as scoring
 
 AGES = ["thirty", "1e3", "0x1F", "30L", "30.5", "9" * 20, " 30 ", "+30", "30.0", "-5", "999", None]
 SPENDS = ["7d", "$12", "Infinity", "1e400", "NaN", "", "NULL", "-5", "12.", ".5e1", "1e-400", "١٢"]
