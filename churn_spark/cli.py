@@ -49,10 +49,10 @@ def console() -> NoReturn:
 def _job(name: str) -> Callable[[argparse.Namespace, Sequence[str]], int]:
     def command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         config = _config(options)
-        from churn_spark.job_prepare import prepare
-        from churn_spark.job_score import score
-        from churn_spark.job_train import train
-        from churn_spark.run import Run
+        from churn_spark.jobs.prepare import prepare
+        from churn_spark.jobs.run import Run
+        from churn_spark.jobs.score import score
+        from churn_spark.jobs.train import train
 
         run = Run(name, config, argv=arguments, limit=options.limit, dry=options.dry_run)
         try:
@@ -124,7 +124,7 @@ def _command(job: str) -> str:
 
 def _init(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
-    from churn_spark.guess import as_yaml, guess_columns
+    from churn_spark.jobs.init import as_yaml, guess_columns
     from churn_spark.spark.input.sources import read_undeclared
     from churn_spark.spark.session import get_session
 
@@ -181,7 +181,7 @@ def _rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
     if options.score_date:
         return _rollback_scores(options, config)
-    from churn_spark.run import lock
+    from churn_spark.jobs.run import lock
     from churn_spark.spark.training.promotion import rollback
 
     now = dt.datetime.now(dt.UTC)
@@ -197,7 +197,7 @@ def _rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _rollback_scores(options: argparse.Namespace, config: Any) -> int:
-    from churn_spark.run import lock
+    from churn_spark.jobs.run import lock
     from churn_spark.spark.publishing import recover, rollback
     from churn_spark.spark.session import get_session
     from churn_spark.spark.tables import SCORED_TABLES, Tables
@@ -224,7 +224,7 @@ def _history(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def _explain(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
-    from churn_spark.explain import explain
+    from churn_spark.jobs.explain import explain
 
     _say(explain(config, options.customer))
     return 0
@@ -232,7 +232,7 @@ def _explain(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def _export(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
-    from churn_spark.export import export
+    from churn_spark.jobs.export import export
 
     done = export(config, top=options.top, file_format=options.format, day=options.score_date, to=options.to)
     _say([f"{done.rows} customers to contact of {done.score_date}: {done.path}"])
@@ -245,7 +245,7 @@ def _cache(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         raise ConfigError(
             "drop needs --identity, show and compact take none", fix="see `churn-spark cache show`"
         )
-    from churn_spark.run import lock
+    from churn_spark.jobs.run import lock
     from churn_spark.spark.notes.cache import Cache, described, hit_rates
     from churn_spark.spark.session import get_session
 
@@ -262,7 +262,7 @@ def _cache(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _doctor(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from churn_spark.doctor import checks
+    from churn_spark.jobs.doctor import checks
 
     results = checks()
     _say(

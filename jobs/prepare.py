@@ -1,4 +1,4 @@
-"""spark-submit's entry to `churn-spark prepare`; the steps are in churn_spark/job_prepare.py."""
+"""spark-submit's entry to `churn-spark prepare`; the steps are in churn_spark/jobs/prepare.py."""
 
 import sys
 

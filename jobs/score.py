@@ -1,4 +1,4 @@
-"""spark-submit's entry to `churn-spark score`; the steps are in churn_spark/job_score.py."""
+"""spark-submit's entry to `churn-spark score`; the steps are in churn_spark/jobs/score.py."""
 
 import sys
 

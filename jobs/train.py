@@ -1,4 +1,4 @@
-"""spark-submit's entry to `churn-spark train`; the steps are in churn_spark/job_train.py."""
+"""spark-submit's entry to `churn-spark train`; the steps are in churn_spark/jobs/train.py."""
 
 import sys
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from churn_spark.cli import main
-from churn_spark.guess import Guess, as_yaml, guess_columns
+from churn_spark.jobs.init import Guess, as_yaml, guess_columns
 from churn_spark.settings.sections import load_config
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -6,10 +6,10 @@ import socket
 
 import pytest
 
-from churn_spark import run as run_module
 from churn_spark.cli import main
 from churn_spark.errors import InputError, LockedError
-from churn_spark.run import Run, lock
+from churn_spark.jobs import run as run_module
+from churn_spark.jobs.run import Run, lock
 from churn_spark.settings.sections import load_config
 
 

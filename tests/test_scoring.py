@@ -11,7 +11,7 @@ import pytest
 
 from churn_spark import ChurnModel
 from churn_spark.cli import main
-from churn_spark.job_score import champion_on
+from churn_spark.jobs.score import champion_on
 from churn_spark.spark.scoring import scores as scoring
 
 AGES = ["thirty", "1e3", "0x1F", "30L", "30.5", "9" * 20, " 30 ", "+30", "30.0", "-5", "999", None]

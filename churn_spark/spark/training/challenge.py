@@ -8,9 +8,9 @@ import pandas as pd
 from pyspark.sql import DataFrame
 
 from churn_spark.errors import ChurnError, ResourceError
+from churn_spark.jobs.run import Run
 from churn_spark.model.model import ChurnModel
 from churn_spark.notes import prepare as notes
-from churn_spark.run import Run
 from churn_spark.settings.sections import Split
 from churn_spark.spark import storage
 from churn_spark.spark.notes.stage import (

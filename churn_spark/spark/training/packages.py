@@ -14,12 +14,12 @@ import pandas as pd
 
 from churn_spark.errors import ChurnError, InputError, ResourceError
 from churn_spark.evaluation.facts import Insights
-from churn_spark.job_prepare import Prepared
+from churn_spark.jobs.prepare import Prepared
+from churn_spark.jobs.run import Run
 from churn_spark.model.model import CHALLENGER, ChurnModel
 from churn_spark.notes import prepare as notes
 from churn_spark.report import figures
 from churn_spark.report import html as report
-from churn_spark.run import Run
 from churn_spark.settings.sections import Config
 from churn_spark.spark import storage
 from churn_spark.spark.training import evaluate as evaluation

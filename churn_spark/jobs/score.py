@@ -11,9 +11,9 @@ from pyspark.sql import functions as F
 
 from churn_spark.contract.columns import Contract
 from churn_spark.errors import ConfigError
-from churn_spark.job_prepare import prepare_rows
+from churn_spark.jobs.prepare import prepare_rows
+from churn_spark.jobs.run import Run
 from churn_spark.model.model import ChurnModel
-from churn_spark.run import Run
 from churn_spark.spark import storage
 from churn_spark.spark.publishing import live_version, publish, recover, stage
 from churn_spark.spark.scoring.quotes import with_quotes

@@ -17,7 +17,8 @@ from churn_spark.evaluation.ablations import measure_ablations, variant_metrics
 from churn_spark.evaluation.facts import Finding, Insights
 from churn_spark.evaluation.interpretation import interpret
 from churn_spark.evaluation.phrases import count_phrases, separating_phrases
-from churn_spark.job_prepare import Prepared, prepare_rows
+from churn_spark.jobs.prepare import Prepared, prepare_rows
+from churn_spark.jobs.run import Run
 from churn_spark.model.calibration import IDENTITY
 from churn_spark.model.features import FeatureSpec
 from churn_spark.model.model import ChurnModel
@@ -26,7 +27,6 @@ from churn_spark.model.projection import Unseen
 from churn_spark.model.rows import Rows
 from churn_spark.model.search import require_optuna, search
 from churn_spark.notes import prepare as notes
-from churn_spark.run import Run
 from churn_spark.spark import storage
 from churn_spark.spark.tables import small_table
 from churn_spark.spark.training import evaluate as evaluation

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from churn_spark.contract import published as schemas
 from churn_spark.contract.columns import Contract
-from churn_spark.run import Run
+from churn_spark.jobs.run import Run
 from churn_spark.spark import storage
 from churn_spark.spark.input.files import reading
 from churn_spark.spark.input.sources import read_raw
