@@ -182,7 +182,7 @@ def _rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.score_date:
         return _rollback_scores(options, config)
     from churn_spark.jobs.run import lock
-    from churn_spark.spark.training.promotion import rollback
+    from churn_spark.spark.training.registry import rollback
 
     now = dt.datetime.now(dt.UTC)
     with lock(config.folder, "train", "rollback"):
@@ -213,7 +213,7 @@ def _rollback_scores(options: argparse.Namespace, config: Any) -> int:
 
 def _history(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
-    from churn_spark.spark.training.promotion import history
+    from churn_spark.spark.training.registry import history
 
     entries = history(config.models_path)
     shown = [f"{e['since'][:19]} to {e['until'][:19] or 'now':<19}  {e['model_id']}  {e['run_id']}  {e['why']}"
@@ -275,7 +275,8 @@ def _doctor(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _sample(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from churn_spark.sample.customers import write_csv, write_table
+    from churn_spark.jobs.sample import write_table
+    from churn_spark.sample.customers import write_csv
 
     forms: list[tuple[Any, str]] = [("raw" if options.format == "csv" else "clean", options.output_path)]
     if options.truth:

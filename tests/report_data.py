@@ -7,9 +7,9 @@ import datetime as dt
 import numpy as np
 import pandas as pd
 
+from churn_spark.evaluation import metrics
 from churn_spark.evaluation.facts import Facts, Finding
 from churn_spark.model.policy import Policy
-from churn_spark.spark.training.evaluate import metrics
 
 HOSTILE = "<script>alert(1)</script>"
 POLICY = Policy(threshold=0.164, bands=(0.16, 0.25, 0.5))

@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+SPLITS = ("train", "validation", "calibration", "test")
+FOLDS = 5  # parts of the learning customers, by hash
 Role = Literal["id", "snapshot", "label", "numeric", "categorical", "text", "passthrough", "ignore"]
 Type = Literal["string", "double", "bigint", "boolean", "date"]
 

@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
 from churn_spark.arrays import Matrix
+from churn_spark.evaluation import metrics
 from churn_spark.evaluation.facts import Insights, Measure, find
 from churn_spark.model.calibration import fit_calibrator
 from churn_spark.model.features import FeatureSpec
@@ -23,7 +24,6 @@ from churn_spark.model.projection import Unseen, assemble_unseen
 from churn_spark.model.rows import Rows
 from churn_spark.model.search import SPACE
 from churn_spark.settings.sections import Training
-from churn_spark.spark.training.evaluate import metrics
 
 Floats = npt.NDArray[np.float64]
 TABLE, TEXT, BOTH = "table only", "text only", "table and text"

@@ -7,6 +7,7 @@ resamples (as leading axes) go through the same few lines, and ties are exact.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -485,3 +486,8 @@ def _ratio(part: ArrayLike, whole: ArrayLike, *, undefined: float = np.nan) -> F
     result = np.full(part.shape, undefined)
     np.divide(part, whole, out=result, where=whole > 0)
     return result
+
+
+def chance_gap(base_rate: float, n: int) -> float:
+    """The ECE that chance alone gives perfect probabilities: mean |normal| over the calibration bins."""
+    return math.sqrt(2 / math.pi * base_rate * (1 - base_rate) * CALIBRATION_BINS / n)

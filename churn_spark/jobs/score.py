@@ -29,8 +29,7 @@ from churn_spark.spark.scoring.scores import (
     within_capacity,
 )
 from churn_spark.spark.tables import SCORED_TABLES
-from churn_spark.spark.training import promotion
-from churn_spark.spark.training.packages import check_fits, load_model
+from churn_spark.spark.training.registry import check_fits, load_model, read_pointer
 
 
 def score(
@@ -44,9 +43,9 @@ def score(
     dates = _dates(score_date, until or score_date)
     names = dict.fromkeys(dates, model_name)
     if until is not None and model_name == "champion":
-        names = {day: champion_on(promotion.read_pointer(config.models_path), day) for day in dates}
+        names = {day: champion_on(read_pointer(config.models_path), day) for day in dates}
     models = {
-        name: load_model(run, name).at_base_rate(config.scoring.base_rate)
+        name: load_model(config.models_path, name).at_base_rate(config.scoring.base_rate)
         for name in dict.fromkeys(names.values())
     }
     for model in models.values():

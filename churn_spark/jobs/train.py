@@ -12,11 +12,16 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark.contract import published as schemas
+from churn_spark.contract.columns import SPLITS
 from churn_spark.errors import GateError, InputError
+from churn_spark.evaluation import audit
 from churn_spark.evaluation.ablations import measure_ablations, variant_metrics
+from churn_spark.evaluation.evaluate import Evaluation, evaluate
 from churn_spark.evaluation.facts import Finding, Insights
+from churn_spark.evaluation.gates import Challenge, Verdict, decide
 from churn_spark.evaluation.interpretation import interpret
 from churn_spark.evaluation.phrases import count_phrases, separating_phrases
+from churn_spark.jobs.package import model_id, nested_metrics, publish_model
 from churn_spark.jobs.prepare import Prepared, prepare_rows
 from churn_spark.jobs.run import Run
 from churn_spark.model.calibration import IDENTITY
@@ -29,15 +34,13 @@ from churn_spark.model.search import require_optuna, search
 from churn_spark.notes import prepare as notes
 from churn_spark.spark import storage
 from churn_spark.spark.tables import small_table
-from churn_spark.spark.training import evaluate as evaluation
-from churn_spark.spark.training import promotion
+from churn_spark.spark.training import registry
 from churn_spark.spark.training import rows as inspection
 from churn_spark.spark.training.backtest import backtest
 from churn_spark.spark.training.challenge import challenge
-from churn_spark.spark.training.evaluate import audit
+from churn_spark.spark.training.evaluate import collect_scores
 from churn_spark.spark.training.fit import fit_booster, fit_inputs, num_workers, sample_rows, stored_inputs
-from churn_spark.spark.training.packages import model_id, nested_metrics, publish_model
-from churn_spark.spark.training.splits import SPLITS, count_splits, fold_of, resolve_mode, with_split
+from churn_spark.spark.training.splits import count_splits, fold_of, resolve_mode, with_split
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +88,8 @@ def train(run: Run) -> None:
             facts |= {"trees": fitted.booster.num_boosted_rounds(), "workers": fitted.num_workers}
         with run.step("evaluate") as facts:
             provisional = _provisional(run, fitted.booster, spec, prepared)
-            scored = evaluation.collect_scores(df, provisional, label=contract.label.name)
-            result = evaluation.evaluate(
+            scored = collect_scores(df, provisional, label=contract.label.name)
+            result = evaluate(
                 provisional, scored, losses={"train": fitted.train_loss, "validation": fitted.validation_loss}
             )
             measured = {**result.model.manifest, "metrics": nested_metrics(result)}
@@ -103,7 +106,9 @@ def train(run: Run) -> None:
                 facts |= {"origins": past["slice"].nunique()}
         insights = _explain(run, model, rows, inputs.unseen, insights)
         with run.step("compare") as facts:
-            rival = challenge(run, df, result.model)
+            rival = challenge(
+                df, result.model, config=config, cache=run.cache, folder=storage.join(run.work, "champion")
+            )
             verdict = _verdict(run, result, insights.findings or (), rival)
             facts |= {"champion": rival.champion if rival else "none", **(rival.agreement if rival else {})}
         with run.step("publish") as facts:
@@ -113,7 +118,7 @@ def train(run: Run) -> None:
             facts |= {"promoted": verdict.promoted, "why": verdict.why}
             _refuse_unless_promoted(run, verdict)
             _publish_measurements(run, result, insights)
-            promotion.set_champion(
+            registry.set_champion(
                 config.models_path,
                 run.record["model_id"],
                 run_id=run.run_id,
@@ -234,7 +239,7 @@ def _provisional(run: Run, booster: Any, spec: FeatureSpec, prepared: Prepared) 
     return ChurnModel("", booster, spec, IDENTITY, policy, contract, config.text, manifest)
 
 
-def _publish_measurements(run: Run, result: evaluation.Evaluation, insights: Insights) -> None:
+def _publish_measurements(run: Run, result: Evaluation, insights: Insights) -> None:
     for name, table, fields in (
         ("churn_metrics", pd.concat([result.metrics, variant_metrics(insights)]), schemas.METRICS),
         ("churn_curves", result.curves, schemas.CURVES),
@@ -247,15 +252,15 @@ def _publish_measurements(run: Run, result: evaluation.Evaluation, insights: Ins
 
 def _verdict(
     run: Run,
-    result: evaluation.Evaluation,
+    result: Evaluation,
     findings: Sequence[Finding],
-    rival: promotion.Challenge | None,
-) -> promotion.Verdict:
+    rival: Challenge | None,
+) -> Verdict:
     """Judge the new model and record it; the champion trained again stays what it is."""
-    champion = promotion.read_pointer(run.config.models_path).get("model_id")
-    verdict = promotion.decide(run.config.promotion, result, findings=findings, challenge=rival)
+    champion = registry.read_pointer(run.config.models_path).get("model_id")
+    verdict = decide(run.config.promotion, result, findings=findings, challenge=rival)
     if champion == result.model.model_id:
-        verdict = promotion.Verdict(True, "it is the champion, trained again", verdict.gates)
+        verdict = Verdict(True, "it is the champion, trained again", verdict.gates)
     gains = rival.differences if rival else pd.DataFrame()
     run.record["promotion"] = {
         **asdict(verdict),
@@ -269,11 +274,11 @@ def _verdict(
     return verdict
 
 
-def _refuse_unless_promoted(run: Run, verdict: promotion.Verdict) -> None:
+def _refuse_unless_promoted(run: Run, verdict: Verdict) -> None:
     """End the run where a gate says no: only the package stays, for its report and as the challenger."""
     if not verdict.promoted:
         models, model_id = run.config.models_path, str(run.record["model_id"])
-        promotion.set_challenger(models, model_id, run_id=run.run_id, at=run.started_at, why=verdict.why)
+        registry.set_challenger(models, model_id, run_id=run.run_id, at=run.started_at, why=verdict.why)
         raise GateError(
             f"the new model was not promoted: {verdict.why}",
             where=storage.join(models, model_id),

@@ -23,7 +23,7 @@ from churn_spark.evaluation.facts import (
     plain,
     signed,
 )
-from churn_spark.evaluation.metrics import CALIBRATION_BINS
+from churn_spark.evaluation.metrics import chance_gap
 
 State = Literal["ok", "warn", "fail", "unknown"]
 
@@ -194,11 +194,6 @@ def gain_over(baseline: str, metric: str, metrics: pd.DataFrame, facts: Facts) -
         return paired
     new, old = on_test(metrics, metric), find(facts.comparison, variant=baseline, metric=metric)
     return Measure(new.value - old.value, new.low - old.high, new.high - old.low)
-
-
-def chance_gap(base_rate: float, n: int) -> float:
-    """The ECE that chance alone gives perfect probabilities: mean |normal| over the calibration bins."""
-    return math.sqrt(2 / math.pi * base_rate * (1 - base_rate) * CALIBRATION_BINS / n)
 
 
 def sentence(text: str) -> str:

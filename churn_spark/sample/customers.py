@@ -8,7 +8,7 @@ depends on the table and on what a note is about; the wording of a note knows no
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,7 +21,7 @@ from churn_spark.errors import ConfigError
 from churn_spark.sample.wording import TOPICS, write_note
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    pass
 
 Form = Literal["clean", "raw", "truth"]
 Floats = npt.NDArray[np.float64]
@@ -128,7 +128,7 @@ def customers(
     `raw` (all strings, about 1 % bad rows) or `truth` (the key and `true_probability`). Which rows of a
     raw panel are bad depends on `months`, too. Raises ConfigError.
     """
-    _check(count, seed, months)
+    check(count, seed, months)
     blocks = range(first // BLOCK, -(-(first + count) // BLOCK))
     table = pd.concat([_block(seed, block, months, form) for block in blocks])
     return table.loc[first : first + count - 1].reset_index(drop=True)
@@ -136,40 +136,12 @@ def customers(
 
 def write_csv(path: Path, rows: int, *, seed: int, months: int | None = None, form: Form = "raw") -> None:
     """Write `rows` customers into one CSV file (RFC 4180, UTF-8, header), without Spark."""
-    _check(rows, seed, months)
+    check(rows, seed, months)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         for first in range(0, rows, BLOCK):
             table = customers(first, min(BLOCK, rows - first), seed=seed, months=months, form=form)
             table.to_csv(file, index=False, header=first == 0, lineterminator="\n")
-
-
-def write_table(
-    path: Path, rows: int, *, file_format: str, seed: int, months: int | None = None, form: Form = "clean"
-) -> None:
-    """Write `rows` customers into a folder of CSV or Parquet files by a Spark job."""
-    from churn_spark.spark.session import get_session
-
-    table = sample_table(get_session(), rows, seed=seed, months=months, form=form)
-    writer = table.write.mode("overwrite").option("header", True).option("escape", '"')
-    writer.format(file_format).save(str(path))
-
-
-def sample_table(
-    spark: SparkSession, rows: int, *, seed: int, months: int | None = None, form: Form = "clean"
-) -> DataFrame:
-    """Make the table of `customers(0, rows, ...)` as a Spark job, 50,000 customers a partition."""
-    _check(rows, seed, months)
-    blocks = -(-rows // BLOCK)
-
-    def make(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        for batch in batches:
-            for first in batch["id"] * BLOCK:
-                yield customers(first, min(BLOCK, rows - first), seed=seed, months=months, form=form)
-
-    return spark.range(0, blocks, 1, -(-blocks // 50)).mapInPandas(
-        make, schema=schema(months=months, form=form)
-    )
 
 
 def schema(*, months: int | None = None, form: Form = "clean") -> str:
@@ -180,7 +152,7 @@ def schema(*, months: int | None = None, form: Form = "clean") -> str:
     return ", ".join(f"{name} {typed.get(name, 'string')}" for name in _names(months, form))
 
 
-def _check(rows: int, seed: int, months: int | None) -> None:
+def check(rows: int, seed: int, months: int | None) -> None:
     given = (("rows", rows, 1), ("seed", seed, 0), ("panel", 1 if months is None else months, 1))
     for option, value, least in given:
         if value < least:

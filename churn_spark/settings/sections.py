@@ -20,7 +20,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-import churn_spark
 from churn_spark.contract import published as schemas
 from churn_spark.contract.columns import INNER, RESERVED, Column, Contract
 from churn_spark.errors import ConfigError
@@ -379,7 +378,7 @@ def merge_layers(
 
 def conf_folder() -> Path:
     """The folder `conf`: beside this package in a clone, inside it in an installed wheel."""
-    package = Path(churn_spark.__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for place in (package / "conf", package.parent / "conf"):
         if (place / BASE).is_file():
             return place

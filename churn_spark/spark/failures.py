@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 from churn_spark import errors
-from churn_spark.errors import ChurnError, ResourceError
-from churn_spark.spark.input.files import explain_read_failure
+from churn_spark.errors import ChurnError, InputError, ResourceError
 
 RAISED_IN_WORKER = re.compile(r"churn_spark\.errors\.(\w+): (error: [^\n]*)")
 SIGNS = (
@@ -52,3 +52,30 @@ def explain(problem: BaseException) -> ChurnError | None:
         if sign in text:
             return ResourceError(what, fix=fix)
     return explain_read_failure(problem) if isinstance(problem, Exception) else None
+
+
+_CAUSES = {
+    r"Unexpected end of input stream|EOFException": "the compressed file is cut short",
+    r"[Cc]hecksum": "a checksum does not match: the file is damaged",
+    r"MALFORMED_CSV_RECORD": "a row with too many fields",
+    r"FILE_NOT_EXIST|FileNotFoundException": "the file went away while it was being read",
+    r"Permission denied|AccessControlException|AccessDenied": "this user may not read the file",
+    r"FOOTER|not a Parquet file|FileFormatException": "not a whole Parquet or ORC file",
+}
+
+
+def explain_read_failure(problem: BaseException) -> InputError | None:
+    """Put a failure of reading an input file into words, without its stack and without any value.
+
+    Returns None where the failure is of another kind. Spark reads when an action runs, so an action on a
+    table that was just read may meet one: run it inside `reading()`.
+    """
+    text = str(problem)
+    if re.search(r"No FileSystem for scheme|FileSystem not found", text):
+        return InputError("no file system for this kind of path", fix="add its JARs: spark.jars.packages")
+    found = re.search(r"\[FAILED_READ_FILE[.\w]*\].*? reading file (.+?)\.(?:\s|$)", text)
+    if not found:
+        return None
+    what = next((words for cause, words in _CAUSES.items() if re.search(cause, text)), "the file is damaged")
+    place = re.sub(r"^file:/*", "/", unquote(found[1]))
+    return InputError(f"cannot be read: {what}", where=place, fix="write the file again")

@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn_spark.errors import InputError
+from churn_spark.spark.failures import explain_read_failure
 
 CORRUPT, ROW_ERROR = "_corrupt_record", "_row_error"
 KEPT_CHARS = 10_000  # of a value or line that was refused
@@ -133,34 +134,6 @@ def chars_of(values: Iterable[SparkColumn]) -> SparkColumn:
 
 def any_of(conditions: Iterable[SparkColumn]) -> SparkColumn:
     return reduce(lambda a, b: a | b, conditions)
-
-
-# -- failures of reading ----------------------------------------------------------------------------------
-
-_CAUSES = {
-    r"Unexpected end of input stream|EOFException": "the compressed file is cut short",
-    r"[Cc]hecksum": "a checksum does not match: the file is damaged",
-    r"MALFORMED_CSV_RECORD": "a row with too many fields",
-    r"FILE_NOT_EXIST|FileNotFoundException": "the file went away while it was being read",
-    r"Permission denied|AccessControlException|AccessDenied": "this user may not read the file",
-    r"FOOTER|not a Parquet file|FileFormatException": "not a whole Parquet or ORC file",
-}
-
-
-def explain_read_failure(problem: BaseException) -> InputError | None:
-    """Put a failure of reading an input file into words, without its stack and without any value.
-
-    Returns None where the failure is of another kind. Spark reads when an action runs, so an action on a
-    table that was just read may meet one: run it inside `reading()`.
-    """
-    text = str(problem)
-    if re.search(r"No FileSystem for scheme|FileSystem not found", text):
-        return InputError("no file system for this kind of path", fix="add its JARs: spark.jars.packages")
-    found = re.search(r"\[FAILED_READ_FILE[.\w]*\].*? reading file (.+?)\.(?:\s|$)", text)
-    if not found:
-        return None
-    what = next((words for cause, words in _CAUSES.items() if re.search(cause, text)), "the file is damaged")
-    return InputError(f"cannot be read: {what}", where=shown(unquote(found[1])), fix="write the file again")
 
 
 @contextmanager

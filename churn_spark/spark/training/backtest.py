@@ -17,11 +17,11 @@ from scipy.special import expit
 
 from churn_spark.arrays import vector_matrix
 from churn_spark.contract.columns import Contract
+from churn_spark.evaluation import metrics
 from churn_spark.model.policy import Policy
 from churn_spark.model.rows import Rows
 from churn_spark.settings import sections as config
 from churn_spark.spark import storage
-from churn_spark.spark.training.evaluate import metrics
 from churn_spark.spark.training.fit import fit_booster, fit_inputs, stored_inputs
 
 log = logging.getLogger(__name__)

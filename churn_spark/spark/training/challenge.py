@@ -8,11 +8,12 @@ import pandas as pd
 from pyspark.sql import DataFrame
 
 from churn_spark.errors import ChurnError, ResourceError
-from churn_spark.jobs.run import Run
+from churn_spark.evaluation import metrics
+from churn_spark.evaluation.gates import Challenge
 from churn_spark.model.model import ChurnModel
 from churn_spark.notes import prepare as notes
-from churn_spark.settings.sections import Split
-from churn_spark.spark import storage
+from churn_spark.settings.sections import Config, Split, Text
+from churn_spark.spark.notes.cache import Cache
 from churn_spark.spark.notes.stage import (
     TextCounts,
     embedding_column,
@@ -20,34 +21,34 @@ from churn_spark.spark.notes.stage import (
     summary_column,
     with_texts,
 )
-from churn_spark.spark.training.evaluate import collect_pairs, metrics, with_margin
-from churn_spark.spark.training.packages import check_columns, load_model
-from churn_spark.spark.training.promotion import Challenge, read_pointer
+from churn_spark.spark.training.evaluate import collect_pairs, with_margin
+from churn_spark.spark.training.registry import check_columns, load_model, read_pointer
 
 
-def challenge(run: Run, df: DataFrame, model: ChurnModel) -> Challenge | None:
+def challenge(df: DataFrame, model: ChurnModel, *, config: Config, cache: Cache, folder: str) -> Challenge | None:
     """Measure the champion and `model` on the test rows of `df`, prepared rows with `split`.
 
     None where there is no champion, or where it is this very model. Where the champion reads notes with other
     text settings, the test notes are prepared once more with its own: from the cache, where they are known.
-    A champion that cannot be loaded, or needs a column that is not here, gives a Challenge that says so.
+    A champion that cannot be loaded, or needs a column that is not here, gives a Challenge that says so. `folder` is
+    scratch space for notes prepared anew.
     """
-    name = read_pointer(run.config.models_path).get("model_id")
+    name = read_pointer(config.models_path).get("model_id")
     if name in (None, model.model_id):
         return None
-    contract, test = run.config.contract, df.where("split = 'test'")
+    contract, test = config.contract, df.where("split = 'test'")
     assert contract.label is not None
     try:
-        champion = load_model(run, "champion")
-        check_columns(run.config, champion)
-        theirs = _as_it_reads(run, test, champion)
+        champion = load_model(config.models_path, "champion")
+        check_columns(config, champion)
+        theirs = _as_it_reads(test, champion, ours=config.text, cache=cache, folder=folder)
     except ChurnError as problem:
         return Challenge(str(name), note=problem.what)
     keep = (*contract.key, contract.label.name)
     new = with_margin(test, model, name="new", keep=keep)
     old = with_margin(theirs, champion, name="old", keep=contract.key)
     pairs = collect_pairs(new.join(old, list(contract.key)), contract)
-    return compare(pairs, model, champion, split=run.config.split)
+    return compare(pairs, model, champion, split=config.split)
 
 
 def compare(pairs: pd.DataFrame, model: ChurnModel, champion: ChurnModel, *, split: Split) -> Challenge:
@@ -66,9 +67,9 @@ def compare(pairs: pd.DataFrame, model: ChurnModel, champion: ChurnModel, *, spl
     )
 
 
-def _as_it_reads(run: Run, df: DataFrame, champion: ChurnModel) -> DataFrame:
+def _as_it_reads(df: DataFrame, champion: ChurnModel, *, ours: Text, cache: Cache, folder: str) -> DataFrame:
     """The rows with their notes as the champion reads them."""
-    theirs, ours = champion.text, run.config.text
+    theirs = champion.text
     texts = [c.name for c in champion.contract.texts]
     kinds = {"summary": notes.summary_identity, "embedding": notes.embedding_identity}
     if all(identity(ours.of(t)) == identity(theirs.of(t)) for t in texts for identity in kinds.values()):
@@ -81,8 +82,8 @@ def _as_it_reads(run: Run, df: DataFrame, champion: ChurnModel) -> DataFrame:
         df.drop(*mine),
         texts,
         text=theirs,
-        cache=run.cache,
-        work=storage.join(run.work, "champion"),
+        cache=cache,
+        work=folder,
         counts=TextCounts(),
     )
 

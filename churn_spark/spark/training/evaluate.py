@@ -1,4 +1,4 @@
-"""How good a fitted booster is: score, calibrate, choose the threshold, and measure.
+"""The scored rows that a model is measured on, brought to the driver.
 
 Up to MAX_ROWS rows are measured exactly. Beyond, Spark counts them in cells of about equal score, and the same
 functions measure the counts: the driver never holds the table.
@@ -6,9 +6,7 @@ functions measure the counts: the driver never holds the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,59 +16,16 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from churn_spark.contract.columns import Contract
-from churn_spark.model.calibration import IDENTITY, fit_calibrator
+from churn_spark.evaluation import metrics
+from churn_spark.evaluation.evaluate import Scores
 from churn_spark.model.features import assemble
 from churn_spark.model.model import ChurnModel
-from churn_spark.model.policy import fit_policy
 from churn_spark.spark.notes.stage import embedding_column, status_column
-from churn_spark.spark.training.evaluate import metrics
 from churn_spark.spark.training.fit import batch_vectors
-from churn_spark.spark.training.splits import SPLITS
 
 MAX_ROWS = 2_000_000
 WHOLE, PART = (0.02, 100), (0.1, 50)  # a cell's width in log-odds, and how many groups of customers there are
 VALUE_BINS = 2  # per doubling of a customer's own value
-CALIBRATED = ("log_loss", "brier", "ece")  # measured without calibration, too, as <metric>_raw
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scored rows: split, label (0/1), margin, customer, weight and, with values of their own, value.
-
-    Of a large table the rows are cells, which stand for `weight` rows each and whose `customer` is a group of
-    customers. `slices` are columns aligned with the rows; of a large table, `cells` are the test rows by slice.
-    `population` is how many different customers there are.
-    """
-
-    rows: pd.DataFrame
-    population: int
-    slices: pd.DataFrame | None = None
-    cells: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The finished model and everything measured on it, as rows of `churn_metrics` and `churn_curves`."""
-
-    model: ChurnModel
-    metrics: pd.DataFrame
-    curves: pd.DataFrame
-    rows: dict[str, int]
-
-    def value(self, metric: str, *, split: str = "test") -> float:
-        """One number of the `all` slice."""
-        table = self.metrics
-        found = table[(table["split"] == split) & (table["slice"] == "all") & (table["metric"] == metric)]
-        return float(found["value"].iloc[0]) if len(found) else float("nan")
-
-    @property
-    def backtest(self) -> pd.DataFrame:
-        """The rolling origins: as_of, metric, value, ci_low, ci_high, n; no rows where there were none."""
-        rows = self.metrics[self.metrics["split"] == "backtest"]
-        return rows.assign(as_of=rows["slice"].str.removeprefix("as_of="))
-
-
-# -- scores ---------------------------------------------------------------------------------------------
 
 
 def with_margin(df: DataFrame, model: ChurnModel, *, name: str, keep: Sequence[str]) -> DataFrame:
@@ -177,71 +132,3 @@ def _quartiles(name: str) -> Column:
     return F.percentile_approx(name, [0.25, 0.5, 0.75], 10_000)
 
 
-# -- measurements ---------------------------------------------------------------------------------------
-
-
-def evaluate(provisional: ChurnModel, scores: Scores, *, losses: dict[str, Sequence[float]]) -> Evaluation:
-    """Calibrate on the calibration rows, choose threshold and bands there, and measure on every split."""
-    model, rows = _finished(provisional, scores), scores.rows
-    tables, points = [], []
-    for name in SPLITS:
-        part = rows[rows["split"] == name]
-        slices = None if scores.slices is None or name != "test" else scores.slices.loc[part.index]
-        tables.append(_measured(model, part, split=name, slices=slices))
-        points.append(_drawn(model, part, split=name))
-    test = rows[rows["split"] == "test"]
-    raw = replace(model, calibrator=IDENTITY)
-    plain = _measured(raw, test, split="test")
-    tables.append(plain[plain["metric"].isin(CALIBRATED)].assign(metric=lambda t: t["metric"] + "_raw"))
-    uncorrected = _drawn(raw, test, split="test")
-    points.append(uncorrected[uncorrected["curve"] == "calibration"].assign(curve="calibration_raw"))
-    cutoff = metrics.contact_cutoff(model.policy, **_known(model, test))
-    for slice_name, cells in scores.cells.items():
-        if cells["weight"].sum() >= metrics.MIN_SLICE:
-            tables.append(_measured(model, cells, split="test", slice_name=slice_name, cutoff=cutoff))
-    sizes = {name: round(rows.loc[rows["split"] == name, "weight"].sum()) for name in SPLITS}
-    points += [
-        metrics.learning_curve(loss, split=name, n=sizes[name]) for name, loss in losses.items() if len(loss)
-    ]
-    return Evaluation(
-        model=model,
-        metrics=pd.concat(tables, ignore_index=True),
-        curves=pd.concat(points, ignore_index=True),
-        rows=sizes,
-    )
-
-
-def _finished(provisional: ChurnModel, scores: Scores) -> ChurnModel:
-    """The model with calibrator, threshold and bands."""
-    rows = scores.rows
-    held = rows[rows["split"] == "calibration"]
-    calibrator = fit_calibrator(held["label"], held["margin"], weight=held["weight"])
-    typical = provisional.policy
-    if "value" in rows:
-        known = rows.dropna(subset="value").sort_values("value")
-        middle = np.searchsorted(known["weight"].cumsum(), known["weight"].sum() / 2)
-        typical = replace(typical, customer_value=float(known["value"].iloc[middle]))
-    base_rate = float(np.average(held["label"], weights=held["weight"]))
-    policy = fit_policy(
-        calibrator.apply(held["margin"]), typical, weight=held["weight"], population=scores.population
-    )
-    manifest = {**provisional.manifest, "base_rate": base_rate}
-    return replace(provisional, calibrator=calibrator, policy=policy, manifest=manifest)
-
-
-def _known(model: ChurnModel, rows: pd.DataFrame) -> dict[str, Any]:
-    return {
-        "label": rows["label"].to_numpy(float),
-        "probability": model.calibrator.apply(rows["margin"]),
-        "weight": rows["weight"].to_numpy(float),
-        "value": rows["value"].to_numpy(float) if "value" in rows else None,
-    }
-
-
-def _measured(model: ChurnModel, rows: pd.DataFrame, **how: Any) -> pd.DataFrame:
-    customer = rows["customer"].to_numpy()
-    return metrics.evaluate(**_known(model, rows), policy=model.policy, customer=customer, **how)
-
-
-def _drawn(model: ChurnModel, rows: pd.DataFrame, *, split: str) -> pd.DataFrame:
-    return metrics.curves(**_known(model, rows), policy=model.policy, split=split)

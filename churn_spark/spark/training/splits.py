@@ -12,13 +12,11 @@ from collections.abc import Mapping
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark.contract.columns import Contract
+from churn_spark.contract.columns import FOLDS, SPLITS, Contract
 from churn_spark.errors import InputError
-from churn_spark.model.projection import FOLDS
 from churn_spark.settings.sections import Split
 
 BUCKETS = 10_000
-SPLITS = ("train", "validation", "calibration", "test")
 UNUSED = ("gap", "censored", "other_side")
 
 

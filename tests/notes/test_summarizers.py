@@ -131,7 +131,7 @@ def test_extractive_is_equal_in_another_process() -> None:
     )
     notes = [NOTE, NOTE.replace("slow", "fast") + " " + NOTE]
     mine = json.loads(json.dumps(summarize(notes, Summarizer())))
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     for seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root)}
         run = subprocess.run(

@@ -22,7 +22,7 @@ from churn_spark.notes import weights as model_files
 from churn_spark.notes.embedders import Embedder, check_cosine, cosines, identity, load_embedder
 from churn_spark.settings.sections import Remote
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXTS = (
     "Billing issue that was resolved quickly.",
     "Customer is unhappy with slow support and threatens to cancel the contract.",
@@ -224,7 +224,7 @@ def test_a_vector_depends_on_its_text_alone(
 def test_a_vector_is_the_same_in_another_process_on_more_threads(precise: Embedder) -> None:
     kind = precise.identity["precision"]
     code = (
-        "import hashlib, sys, torch; torch.set_num_threads(2); sys.path.insert(0, 'tests');"
+        "import hashlib, sys, torch; torch.set_num_threads(2); sys.path[:0] = ['tests', 'tests/notes'];"
         "from test_embedders import TEXTS; from churn_spark.notes.embedders import load_embedder;"
         f"vectors = load_embedder('sentence-transformers', precision='{kind}').embed(TEXTS[::-1]).vectors;"
         "print(torch.get_num_threads(), hashlib.sha256(vectors[::-1].tobytes()).hexdigest())"

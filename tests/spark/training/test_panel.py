@@ -7,11 +7,11 @@ from pyspark.sql import functions as F
 from scipy.special import expit
 
 from churn_spark.contract.columns import Column, Contract
+from churn_spark.evaluation import metrics
+from churn_spark.jobs.sample import sample_table
 from churn_spark.model.policy import Policy
-from churn_spark.sample.customers import sample_table
 from churn_spark.settings.sections import Features, Split, Training
 from churn_spark.spark.training.backtest import with_margin
-from churn_spark.spark.training.evaluate import metrics
 from churn_spark.spark.training.fit import fit_booster, fit_spec, with_features
 from churn_spark.spark.training.splits import SPLITS, with_split
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from helpers import real_table
 
 from churn_spark.cli import main
 from churn_spark.jobs.init import Guess, as_yaml, guess_columns
 from churn_spark.settings.sections import load_config
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 N = 100
 TABLE = pd.DataFrame(
     {
@@ -117,9 +117,7 @@ def test_init_writes_a_layer_that_validates_the_same_table(
 def test_init_understands_a_real_company_table(
     spark, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if not (DATA / "telco_feedback.csv").exists():
-        pytest.skip(f"{DATA} is not here")
-    assert main(["init", "--raw", str(DATA / "telco_feedback.csv")]) == 0
+    assert main(["init", "--raw", str(real_table("telco_feedback.csv"))]) == 0
     columns = yaml.safe_load(capsys.readouterr().out)["columns"]
     by_role: dict[str, list[str]] = {}
     for name, spec in columns.items():

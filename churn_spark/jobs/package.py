@@ -1,4 +1,4 @@
-"""Model packages in their folder: written once under the hash of what was learnt, found by name."""
+"""The model package of a training run: written once under the hash of what was learnt, with report and card."""
 
 from __future__ import annotations
 
@@ -6,40 +6,38 @@ import hashlib
 import pickle
 import tempfile
 from dataclasses import asdict, replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from churn_spark.errors import ChurnError, InputError, ResourceError
+from churn_spark.errors import ChurnError
+from churn_spark.evaluation.evaluate import Evaluation
 from churn_spark.evaluation.facts import Insights
+from churn_spark.evaluation.gates import Challenge, Verdict
 from churn_spark.jobs.prepare import Prepared
 from churn_spark.jobs.run import Run
-from churn_spark.model.model import CHALLENGER, ChurnModel
-from churn_spark.notes import prepare as notes
+from churn_spark.model.model import ChurnModel
 from churn_spark.report import figures
 from churn_spark.report import html as report
-from churn_spark.settings.sections import Config
 from churn_spark.spark import storage
-from churn_spark.spark.training import evaluate as evaluation
-from churn_spark.spark.training import promotion
+from churn_spark.spark.training.registry import read_pointer
 from churn_spark.spark.training.splits import resolve_mode
 
 
 def publish_model(
     run: Run,
-    result: evaluation.Evaluation,
+    result: Evaluation,
     prepared: Prepared,
     insights: Insights,
     workers: int,
-    verdict: promotion.Verdict,
-    challenge: promotion.Challenge | None,
+    verdict: Verdict,
+    challenge: Challenge | None,
 ) -> str:
     """Write the package under its content's hash, unless it is the champion's and sound. Returns the folder."""
     config, model = run.config, result.model
     folder = storage.join(config.models_path, model.model_id)
-    is_live = promotion.read_pointer(config.models_path).get("model_id") == model.model_id
+    is_live = read_pointer(config.models_path).get("model_id") == model.model_id
     if not (is_live and _is_complete(folder, config.training.save_format)):
         with tempfile.TemporaryDirectory() as scratch:
             place = Path(scratch) / model.model_id
@@ -83,15 +81,15 @@ def model_id(model: ChurnModel) -> str:
 def _write_package(
     place: Path,
     run: Run,
-    result: evaluation.Evaluation,
+    result: Evaluation,
     prepared: Prepared,
     insights: Insights,
     workers: int,
-    verdict: promotion.Verdict,
-    challenge: promotion.Challenge | None,
+    verdict: Verdict,
+    challenge: Challenge | None,
 ) -> None:
     config, model = run.config, result.model
-    rival = challenge or promotion.Challenge("")
+    rival = challenge or Challenge("")
     facts = report.Facts(
         model_id=model.model_id,
         run_id=run.run_id,
@@ -128,7 +126,7 @@ def _write_package(
     model.save(place)
 
 
-def _beside(insights: Insights, rival: promotion.Challenge) -> Insights:
+def _beside(insights: Insights, rival: Challenge) -> Insights:
     """The simpler models and the champion, side by side."""
     return replace(
         insights,
@@ -137,7 +135,7 @@ def _beside(insights: Insights, rival: promotion.Challenge) -> Insights:
     )
 
 
-def nested_metrics(result: evaluation.Evaluation) -> dict[str, dict[str, float | None]]:
+def nested_metrics(result: Evaluation) -> dict[str, dict[str, float | None]]:
     table = result.metrics[result.metrics["slice"] == "all"]
     return {
         str(split): {
@@ -147,50 +145,3 @@ def nested_metrics(result: evaluation.Evaluation) -> dict[str, dict[str, float |
     }
 
 
-def load_model(run: Run, name: str) -> ChurnModel:
-    """Load the champion or a model by id."""
-    models = run.config.models_path
-    known = [n for n in storage.names(models) if n.startswith("m-")] if storage.is_local(models) else [name]
-    if name == "challenger":
-        name = promotion.read_pointer(models, CHALLENGER).get("model_id", name)
-    if name != "champion" and name not in known:
-        raise InputError(
-            "there is no such model",
-            where=f"--model {name}",
-            fix=f"use champion, or one of: {', '.join(known) or 'none yet, train first'}",
-        )
-    folder = models if name == "champion" else storage.join(models, name)
-    if storage.is_local(models):
-        return ChurnModel.load(storage.local(folder))
-    run.spark  # noqa: B018 - the file system is reached through the session
-    return ChurnModel.load(storage.fetch(folder, tempfile.mkdtemp(prefix="churn_spark-model-")))
-
-
-def check_columns(config: Config, model: ChurnModel) -> None:
-    """The run's table contract must have the columns the model was trained with."""
-    declared = {c.name: c.role for c in config.contract.columns}
-    wanted = {c.name: c.role for c in model.contract.role("numeric", "categorical", "text")}
-    missing = sorted(n for n, role in wanted.items() if declared.get(n) != role)
-    if missing:
-        raise InputError(
-            f"the model needs columns that the table contract lacks: {', '.join(missing)}",
-            where="columns",
-            fix="score with the configuration the model was trained with",
-        )
-
-
-def check_fits(config: Config, model: ChurnModel) -> None:
-    """The run's columns and text settings must be those the model was trained with."""
-    check_columns(config, model)
-    for column, (what, identity) in product(
-        (c.name for c in model.contract.texts),
-        (("embedding", notes.embedding_identity), ("summary", notes.summary_identity)),
-    ):
-        mine, theirs = identity(config.text.of(column)), model.manifest[what][column]
-        if mine != theirs:
-            keys = sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
-            raise ResourceError(
-                f"the model was trained with another {what}: {', '.join(keys)} differ",
-                where=f"text, column {column}",
-                fix="score with the text settings the model was trained with, or train again",
-            )

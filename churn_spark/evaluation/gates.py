@@ -1,33 +1,18 @@
-"""Which model is live, whether a new one may take its place, and who was champion when.
-
-`champion.json` is a small pointer with its history, `challenger.json` names the newest model that was not promoted;
-each is replaced as a unit.
-"""
+"""Whether a new model may take the champion's place: gates on its measurements, and the champion beside it."""
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from churn_spark.errors import InputError, ResourceError
+from churn_spark.evaluation.evaluate import Evaluation
 from churn_spark.evaluation.facts import Finding, Measure, find, on_test, signed
-from churn_spark.evaluation.metrics import LOWER_IS_BETTER
-from churn_spark.model.model import CHALLENGER, CHAMPION
-from churn_spark.report.verdict import chance_gap
+from churn_spark.evaluation.metrics import LOWER_IS_BETTER, chance_gap
 from churn_spark.settings.sections import Promotion
-from churn_spark.spark import storage
-from churn_spark.spark.training.evaluate import Evaluation
-
-ROLLBACK = "rollback"
-
-
-# -- the verdict ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,59 +112,3 @@ def _beats(settings: Promotion, challenge: Challenge | None) -> Iterator[Gate]:
         note = f"; {challenge.note}" if challenge.note else ""
         interval = f"{signed(gain.low, digits=4)} to {signed(gain.high, digits=4)}"
         yield Gate("champion", met, f"{said}: gain {signed(gain.value, digits=4)} ({interval}){note}")
-
-
-# -- pointers -------------------------------------------------------------------------------------------
-
-
-def read_pointer(models: str, name: str = CHAMPION) -> dict[str, Any]:
-    """A pointer's content; empty where there is none."""
-    path = storage.join(models, name)
-    return json.loads(storage.read_text(path)) if storage.exists(path) else {}
-
-
-def set_champion(models: str, model_id: str, *, run_id: str, at: dt.datetime, why: str = "") -> None:
-    """Point at a model and remember since when and why; nothing changes where it is champion already."""
-    pointer = read_pointer(models)
-    if pointer.get("model_id") == model_id:
-        return
-    entry = {"model_id": model_id, "since": at.isoformat(), "run_id": run_id, "why": why}
-    history = [*pointer.get("history", []), entry]
-    storage.write_json(storage.join(models, CHAMPION), {"model_id": model_id, "history": history})
-    if read_pointer(models, CHALLENGER).get("model_id") == model_id:
-        storage.remove(storage.join(models, CHALLENGER))
-
-
-def set_challenger(models: str, model_id: str, *, run_id: str, at: dt.datetime, why: str) -> None:
-    """Name the model that was not promoted, for `score --model challenger`."""
-    entry = {"model_id": model_id, "since": at.isoformat(), "run_id": run_id, "why": why}
-    storage.write_json(storage.join(models, CHALLENGER), entry)
-
-
-def rollback(models: str, *, at: dt.datetime) -> str:
-    """Make the previous champion champion again; returns its id. Raises InputError where there is none.
-
-    A second rollback goes one champion further back, not forward again.
-    """
-    line: list[str] = []
-    for entry in read_pointer(models).get("history", []):
-        line = line[:-1] if entry["run_id"] == ROLLBACK else [*line, entry["model_id"]]
-    if len(line) < 2:
-        raise InputError(
-            "there is no earlier champion to go back to", where=models, fix="train a model first"
-        )
-    if not storage.exists(storage.join(models, line[-2], "manifest.json")):
-        raise ResourceError(
-            f"the package of the earlier champion {line[-2]} is gone",
-            where=models,
-            fix="restore it, or train",
-        )
-    set_champion(models, line[-2], run_id=ROLLBACK, at=at, why=f"rolled back from {line[-1]}")
-    return line[-2]
-
-
-def history(models: str) -> list[dict[str, str]]:
-    """Who was champion when, oldest first: model_id, since, until (empty for the present one), run_id, why."""
-    entries = read_pointer(models).get("history", [])
-    ends = [*[entry["since"] for entry in entries], ""][1:]
-    return [{"why": "", **entry, "until": end} for entry, end in zip(entries, ends, strict=True)]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import xgboost as xgb
 
+from churn_spark.evaluation import audit
 from churn_spark.evaluation.ablations import measure_ablations, variant_metrics
 from churn_spark.evaluation.facts import Insights, find
 from churn_spark.evaluation.interpretation import interpret
@@ -16,7 +17,6 @@ from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import Policy
 from churn_spark.model.rows import Rows
 from churn_spark.settings.sections import Training, load_config
-from churn_spark.spark.training.evaluate import audit
 
 N, WIDTH = 1500, 40
 SPEC = FeatureSpec((Numeric("tenure"),), (Categorical("plan_type", ("annual", "monthly")),),

@@ -9,7 +9,7 @@ import yaml
 from churn_spark.errors import ConfigError
 from churn_spark.settings.sections import Config, is_table_name, json_schema, load_config, merge_layers
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def layer(folder: Path, text: str) -> str:

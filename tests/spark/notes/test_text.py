@@ -299,7 +299,7 @@ def test_a_text_column_may_have_its_own_settings(spark, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_run_loses_at_most_a_chunk(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     import soak_kill
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-SQL = Path(__file__).parents[1] / "conf" / "sql"
+SQL = Path(__file__).parents[2] / "conf" / "sql"
 QUERIES = sorted(p for p in SQL.glob("*.sql") if not p.name.startswith("00_"))
 OUTCOMES = """
 SELECT customer_id, score_date, risk_rank % 4 = 0 AS churned FROM churn_scores

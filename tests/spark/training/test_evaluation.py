@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 import xgboost as xgb
 
-from churn_spark.contract.columns import Contract
+from churn_spark.contract.columns import SPLITS, Contract
+from churn_spark.evaluation.evaluate import evaluate
 from churn_spark.model.calibration import IDENTITY
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, assemble
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import Policy
 from churn_spark.settings.sections import load_config
-from churn_spark.spark.training import evaluate as evaluation
+from churn_spark.spark.training import evaluate as collected
 
 ROWS = 12_000
 
@@ -29,7 +30,7 @@ def table() -> pd.DataFrame:
         "tenure": np.where(rng.random(ROWS) < 0.3, 0, rng.exponential(20, ROWS).round(1)),
         "spend_rate": rng.lognormal(4, 0.6, ROWS).round(2),
         "plan_type": rng.choice(["monthly", "annual", "family"], ROWS, p=[0.5, 0.3, 0.2]),
-        "split": rng.choice(evaluation.SPLITS, ROWS),
+        "split": rng.choice(SPLITS, ROWS),
     })  # fmt: skip
     odds = (frame["plan_type"] == "monthly") * 1.5 - frame["tenure"] / 15 - 1
     frame["churn"] = odds + rng.logistic(size=ROWS) > 0
@@ -60,14 +61,14 @@ def test_a_large_table_is_measured_in_cells_and_comes_out_the_same(
 ) -> None:
     frame = table()
     df, model = spark.createDataFrame(frame), fitted(frame, value=value)
-    exact = evaluation.collect_scores(df, model, label="churn")
+    exact = collected.collect_scores(df, model, label="churn")
     assert len(exact.rows) == ROWS
-    monkeypatch.setattr(evaluation, "MAX_ROWS", 100)
-    binned = evaluation.collect_scores(df, model, label="churn")
+    monkeypatch.setattr(collected, "MAX_ROWS", 100)
+    binned = collected.collect_scores(df, model, label="churn")
     assert binned.rows["weight"].sum() == ROWS
     assert binned.population == exact.population == frame["customer_id"].nunique()
 
-    row, cell = (evaluation.evaluate(model, scores, losses={}) for scores in (exact, binned))
+    row, cell = (evaluate(model, scores, losses={}) for scores in (exact, binned))
     assert row.rows == cell.rows
     margin = exact.rows["margin"]
     moved = np.abs(cell.model.calibrator.apply(margin) - row.model.calibrator.apply(margin))
@@ -98,9 +99,9 @@ def test_pairs_of_a_large_table_compare_like_its_rows(spark, monkeypatch: pytest
                           "old": new + rng.normal(0, 0.3, 5_000),
                           "churn": rng.random(5_000) < 1 / (1 + np.exp(-new))})  # fmt: skip
     df, contract = spark.createDataFrame(pairs), load_config().contract
-    exact = evaluation.collect_pairs(df, contract)
-    monkeypatch.setattr(evaluation, "MAX_ROWS", 100)
-    binned = evaluation.collect_pairs(df, contract)
+    exact = collected.collect_pairs(df, contract)
+    monkeypatch.setattr(collected, "MAX_ROWS", 100)
+    binned = collected.collect_pairs(df, contract)
     assert binned["weight"].sum() == len(exact) == 5_000
     found = [challenge_of(part) for part in (exact, binned)]
     assert found[1].agreement == pytest.approx(found[0].agreement, abs=0.02)

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 
 from churn_spark.contract.columns import Column, Contract
+from churn_spark.evaluation import audit
 from churn_spark.evaluation.audit import Overlap
 from churn_spark.evaluation.facts import Finding
 from churn_spark.evaluation.phrases import count_phrases, separating_phrases
 from churn_spark.sample.customers import customers
 from churn_spark.settings.sections import Leakage
-from churn_spark.spark.training.evaluate import audit
 
 RNG = np.random.default_rng(0)
 LABEL = RNG.integers(0, 2, 2000)

@@ -10,7 +10,7 @@ from churn_spark.contract.ddl import BIGQUERY, FORMS, TRINO, _translated
 from churn_spark.contract.published import published
 from churn_spark.settings.sections import load_config
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ERRORS = "array<struct<name:string,message:string,columns:array<string>>>"
 
 

@@ -17,13 +17,13 @@ from sklearn.metrics import roc_auc_score
 
 from churn_spark.contract.columns import Column, check_record
 from churn_spark.errors import ConfigError
+from churn_spark.jobs.sample import sample_table
 from churn_spark.sample.customers import (
     BLOCK,
     COLUMNS,
     CSV_OPTIONS,
     DRIFT_MONTH,
     customers,
-    sample_table,
     write_csv,
 )
 from churn_spark.sample.wording import TOPICS, write_note

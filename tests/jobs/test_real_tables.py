@@ -1,21 +1,16 @@
 """Tables that people really have, from the raw file to the call list; skipped where they are not beside the clone."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
+from helpers import real_table
 
 from churn_spark.cli import main
 
-TABLES = Path(os.environ.get("CHURN_SPARK_REAL_TABLES", Path(__file__).parents[2] / "shared" / "data"))
-SEED = TABLES / "seed_customers.csv"
 
-
-@pytest.mark.skipif(not SEED.exists(), reason=f"{SEED.name} is not there")
 def test_the_seed_table_trains_and_scores_to_the_end(spark: object, tmp_path: Path) -> None:
-    place = ["-q", "--raw", str(SEED), "--output", str(tmp_path / "out")]
+    place = ["-q", "--raw", str(real_table("seed_customers.csv")), "--output", str(tmp_path / "out")]
     assert main(["train", *place, "--set", "leakage=warn"]) == 0
     assert main(["score", *place, "--score-date", "2026-01-31"]) == 0
     reasons = pd.read_parquet(tmp_path / "out/churn_reasons").groupby("customer_id")["effect"].sum()

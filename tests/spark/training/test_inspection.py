@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import real_table
 
 from churn_spark.cli import main
 from churn_spark.contract.columns import Column, Contract
+from churn_spark.evaluation import audit
 from churn_spark.evaluation.phrases import count_phrases
 from churn_spark.spark.training import rows as inspection
-from churn_spark.spark.training.evaluate import audit
 
 CONTRACT = Contract(
     (
@@ -23,8 +24,6 @@ CONTRACT = Contract(
     )
 )
 SCHEMA = "id string, age double, plan string, note string, left boolean, split string"
-SEED = Path(__file__).parents[2] / "shared" / "data" / "seed_customers.csv"
-TELCO = SEED.with_name("telco_feedback.csv")
 
 
 def table(spark, rows: int, *, twins: int):  # type: ignore[no-untyped-def]
@@ -70,7 +69,6 @@ def test_customers_of_a_panel_may_be_on_both_sides(spark) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not SEED.exists(), reason="../shared/data is not there")
 def test_the_audit_speaks_up_about_the_seed_tables_notes(
     spark, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -79,7 +77,7 @@ def test_the_audit_speaks_up_about_the_seed_tables_notes(
             [
                 "train",
                 "--raw",
-                str(SEED),
+                str(real_table("seed_customers.csv")),
                 "--output",
                 str(tmp_path / "o"),
                 "--set",
@@ -91,14 +89,13 @@ def test_the_audit_speaks_up_about_the_seed_tables_notes(
     report = next((tmp_path / "o/models").glob("m-*/report.html")).read_text()
     assert "Suspiciously well" in report
     assert "text beats table" in report
-    with SEED.open(newline="") as file:
+    with real_table("seed_customers.csv").open(newline="") as file:
         notes = [row["ticket_notes"] for row in csv.DictReader(file)]
     assert not [n for n in notes if n in caplog.text]
 
 
-@pytest.mark.skipif(not TELCO.exists(), reason="../shared/data is not there")
 def test_the_audit_speaks_up_about_the_telco_feedback() -> None:
-    rows = pd.read_csv(TELCO).dropna(subset=["CustomerFeedback"])
+    rows = pd.read_csv(real_table("telco_feedback.csv")).dropna(subset=["CustomerFeedback"])
     counts = count_phrases(rows["CustomerFeedback"].tolist(), rows["Churn"])
     findings = audit.phrase_findings("customer_feedback", counts, rows["Churn"])
     assert [f.name for f in findings] == ["phrases_tell_the_answer"] * 2
