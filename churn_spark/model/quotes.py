@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from churn_spark.arrays import Matrix
 from churn_spark.model.policy import BANDS, Policy
-from churn_spark.notes.summarizers import split_sentences
+from churn_spark.notes.sentences import split_sentences
 
 Places = npt.NDArray[np.intp]
 # Vectors (NaN where there is none) of texts that were made from the texts of these rows: column, rows, texts.

@@ -16,6 +16,8 @@ import numpy as np
 
 from churn_spark.arrays import Matrix
 from churn_spark.notes import embedders, redaction, summarizers
+from churn_spark.notes.embedder import Embedded, Embedder
+from churn_spark.notes.summary import Summary
 from churn_spark.settings.sections import NoteSettings
 
 EMPTY = "empty"
@@ -30,51 +32,49 @@ class Cleaned(NamedTuple):
     redacted: Mapping[str, int]  # how often, by kind
 
 
-class Prepared(NamedTuple):
+class NoteResult(NamedTuple):
     """What a note became. `summary` is None where there is nothing to say."""
 
     summary: str | None
     status: str
 
 
-def clean(note: Any, text: NoteSettings) -> Cleaned:
+def clean(note: Any, settings: NoteSettings) -> Cleaned:
     """Normalise, cut and redact one raw note; anything that is not text counts as no note."""
     if not isinstance(note, str) or redaction.is_blank(note):
         return Cleaned(None, False, {})
-    plain, was_cut = redaction.normalize(note, max_chars=text.max_chars)
-    found: Mapping[str, int] = {}
-    if text.redact:
-        plain, found = redaction.redact(plain)
-    return Cleaned(None if redaction.is_blank(plain) else plain, was_cut, found)
+    plain, was_cut = redaction.normalize(note, max_chars=settings.max_chars)
+    text, counts = redaction.redact(plain) if settings.redact else (plain, {})
+    return Cleaned(None if redaction.is_blank(text) else text, was_cut, counts)
 
 
-def summarize(texts: Sequence[str], text: NoteSettings) -> list[summarizers.Summary]:
+def summarize(texts: Sequence[str], settings: NoteSettings) -> list[Summary]:
     """Summarise cleaned texts by the configured provider; order kept."""
-    return summarizers.summarize(list(texts), text.summarizer)
+    return summarizers.summarize(list(texts), settings.summarizer)
 
 
-def prepare(notes: Sequence[Any], text: NoteSettings) -> tuple[list[Prepared], Matrix]:
+def prepare(notes: Sequence[Any], settings: NoteSettings) -> tuple[list[NoteResult], Matrix]:
     """Raw notes -> what they became, and float32 vectors of shape (n, dimension), NaN rows where no text.
 
     Each distinct text is summarised and embedded once, and not at all while this process remembers it.
     """
-    cleaned = [clean(note, text) for note in notes]
+    cleaned = [clean(note, settings) for note in notes]
     distinct = list(dict.fromkeys(c.text for c in cleaned if c.text is not None))
-    made = _recent("summary", text).of(distinct, lambda new: summarize(new, text), _is_final)
+    made = _recent("summary", settings).of(distinct, lambda new: summarize(new, settings), _is_final)
     summaries = dict(zip(distinct, made, strict=True))
-    prepared = [_prepared(c, summaries) for c in cleaned]
-    return prepared, vectors(_embedded_texts(cleaned, prepared, text), text)
+    results = [_result(c, summaries) for c in cleaned]
+    return results, vectors(_embedded_texts(cleaned, results, settings), settings)
 
 
-def vectors(texts: Sequence[str | None], text: NoteSettings) -> Matrix:
+def vectors(texts: Sequence[str | None], settings: NoteSettings) -> Matrix:
     """Vectors of shape (n, dimension), NaN rows where there is no text; distinct texts are embedded once."""
-    folded = [fold(t, text) if t else None for t in texts]
+    folded = [fold(t, settings) if t else None for t in texts]
     unique = list(dict.fromkeys(t for t in folded if t is not None))
-    compute = load_embedder(text)
-    found = _recent("vector", text).of(unique, lambda new: compute.embed(new).vectors, _is_vector)
-    known = dict(zip(unique, found, strict=True))
+    compute = load_embedder(settings)
+    computed = _recent("vector", settings).of(unique, lambda new: compute.embed(new).vectors, _is_vector)
+    vector_of = dict(zip(unique, computed, strict=True))
     nothing = np.full(compute.dimension, np.nan, np.float32)
-    rows = [nothing if t is None else known[t] for t in folded]
+    rows = [nothing if t is None else vector_of[t] for t in folded]
     return np.stack(rows) if rows else np.empty((0, compute.dimension), np.float32)
 
 
@@ -103,11 +103,11 @@ class _Recent:
 
 
 @lru_cache(maxsize=16)
-def _recent(kind: str, text: NoteSettings) -> _Recent:
+def _recent(kind: str, settings: NoteSettings) -> _Recent:
     return _Recent()
 
 
-def _is_final(summary: summarizers.Summary) -> bool:
+def _is_final(summary: Summary) -> bool:
     return summary.status not in ("failed", "pending")
 
 
@@ -122,20 +122,20 @@ def final_status(status: str, *, was_cut: bool) -> str:
     return "truncated" if was_cut and status in ("ok", "passthrough") else status
 
 
-def _prepared(cleaned: Cleaned, summaries: Mapping[str, summarizers.Summary]) -> Prepared:
+def _result(cleaned: Cleaned, summaries: Mapping[str, Summary]) -> NoteResult:
     if cleaned.text is None:
-        return Prepared(None, EMPTY)
+        return NoteResult(None, EMPTY)
     summary = summaries[cleaned.text]
     status = final_status(summary.status, was_cut=cleaned.was_cut)
-    return Prepared(summary.text or None, status)
+    return NoteResult(summary.text or None, status)
 
 
 def _embedded_texts(
-    cleaned: Sequence[Cleaned], prepared: Sequence[Prepared], text: NoteSettings
+    cleaned: Sequence[Cleaned], results: Sequence[NoteResult], settings: NoteSettings
 ) -> list[str | None]:
-    if text.source == "note":
+    if settings.source == "note":
         return [c.text for c in cleaned]
-    return [p.summary for p in prepared]
+    return [r.summary for r in results]
 
 
 # -- embedding ------------------------------------------------------------------------------------------
@@ -143,9 +143,9 @@ def _embedded_texts(
 UNCASED = ("all-MiniLM-L6-v2",)
 
 
-def embed(texts: Sequence[str], text: NoteSettings) -> embedders.Embedded:
+def embed(texts: Sequence[str], settings: NoteSettings) -> Embedded:
     """Embed texts, folded to what the model can tell apart; order kept."""
-    return load_embedder(text).embed([fold(t, text) for t in texts])
+    return load_embedder(settings).embed([fold(t, settings) for t in texts])
 
 
 def fold(text: str, settings: NoteSettings) -> str:
@@ -163,31 +163,31 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
-def load_embedder(text: NoteSettings) -> embedders.Embedder:
+def load_embedder(settings: NoteSettings) -> Embedder:
     """The configured embedder, loaded once per process."""
-    return embedders.load_embedder(**_embedder_settings(text))
+    return embedders.load_embedder(**_embedder_settings(settings))
 
 
 # -- identities -----------------------------------------------------------------------------------------
 
 
-def cleaning_identity(text: NoteSettings) -> dict[str, Any]:
+def cleaning_identity(settings: NoteSettings) -> dict[str, Any]:
     """All that the hashes of a cleaned note depend on."""
     return {
-        "redaction": redaction.VERSION if text.redact else "off",
-        "max_chars": text.max_chars,
-        "folding": "uncased" if text.embedder.model in UNCASED else "exact",
+        "redaction": redaction.VERSION if settings.redact else "off",
+        "max_chars": settings.max_chars,
+        "folding": "uncased" if settings.embedder.model in UNCASED else "exact",
     }
 
 
-def summary_identity(text: NoteSettings) -> dict[str, Any]:
+def summary_identity(settings: NoteSettings) -> dict[str, Any]:
     """All that a summary and its hash depend on besides the cleaned note."""
-    return {**cleaning_identity(text), "summarizer": summarizers.identity(text.summarizer)}
+    return {**cleaning_identity(settings), "summarizer": summarizers.identity(settings.summarizer)}
 
 
-def embedding_identity(text: NoteSettings) -> dict[str, Any]:
+def embedding_identity(settings: NoteSettings) -> dict[str, Any]:
     """All that a vector depends on besides the text: model and weights' hash, precision, window, pooling."""
-    return embedders.identity(**_embedder_settings(text))
+    return embedders.identity(**_embedder_settings(settings))
 
 
 def short(identity: Mapping[str, Any]) -> str:
@@ -202,6 +202,6 @@ EMBEDDER_SETTINGS = {
 }
 
 
-def _embedder_settings(text: NoteSettings) -> dict[str, Any]:
-    embedder = text.embedder
+def _embedder_settings(settings: NoteSettings) -> dict[str, Any]:
+    embedder = settings.embedder
     return {name: getattr(embedder, name) for name in EMBEDDER_SETTINGS[embedder.name]}

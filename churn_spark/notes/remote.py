@@ -12,19 +12,18 @@ import asyncio
 import hashlib
 import json
 import logging
-import math
 import os
-import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
-from email.utils import parsedate_to_datetime
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from churn_spark.errors import ChurnError, ConfigError, ResourceError
+from churn_spark.notes.faults import BadAnswerError, Fault, fault_of
+from churn_spark.notes.meter import MAX_FAILURES_IN_A_ROW, Meter
 from churn_spark.settings.sections import Remote
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ T = TypeVar("T")
 
 FIRST_WAIT_SECONDS = 1.0  # before the second attempt; doubled for each one after
 MAX_WAIT_SECONDS = 60.0  # whatever Retry-After asks for
-MAX_FAILURES_IN_A_ROW = 10  # items given up one after another, before the endpoint counts as unavailable
-BREAK_SECONDS = 60.0  # how long an open breaker refuses, before the next call may try again
 MAX_ANSWER_BYTES = 64_000_000
 
 # Why calls are pending; any other code of a pending one is the name of an exception that nobody foresaw.
@@ -74,14 +71,6 @@ class Result(NamedTuple):
     error: str = ""
     calls: int = 0
     tokens: int = 0
-
-
-class BadAnswerError(Exception):
-    """An answer that cannot be used. Asking again costs again, so only garbled transport is worth it."""
-
-    def __init__(self, code: str, *, tokens: int = 0, worth_retrying: bool = False) -> None:
-        super().__init__(code)
-        self.code, self.tokens, self.worth_retrying = code, tokens, worth_retrying
 
 
 Ask = Callable[["AsyncOpenAI", Any], Awaitable[Answer]]
@@ -195,72 +184,6 @@ def begin_task() -> None:
 # -- state ----------------------------------------------------------------------------------------------
 
 
-class Meter:
-    """What was spent on one endpoint, when the next call may start, and whether the breaker is open."""
-
-    def __init__(self, limits: Remote) -> None:
-        share = 1 / limits.partitions
-        self.limits = limits
-        self.lock = threading.Lock()
-        self.concurrency = max(1, int(limits.concurrency * share))
-        self.interval = 60 / (limits.requests_per_minute * share)
-        self.max_calls = _or_endless(limits.max_calls) * share
-        self.max_tokens = _or_endless(limits.max_tokens) * share
-        self.deadline = time.monotonic() + _or_endless(limits.max_seconds)
-        self.calls = self.tokens = self.failures_in_a_row = 0
-        self.next_start = self.closed_until = 0.0
-        self.stop_code = ""
-
-    async def may_call(self) -> str:
-        """Wait for this call's turn; return why it may not be made, or an empty string."""
-        now = time.monotonic()
-        start = max(now, self.next_start)
-        if refusal := self._refusal(start):
-            return refusal
-        self.calls += 1
-        self.next_start = start + self.interval
-        await asyncio.sleep(start - now)
-        if self.is_stopped():
-            self.calls -= 1
-            return self.stop_code
-        return ""
-
-    def _refusal(self, start: float) -> str:
-        if self.is_stopped():
-            return self.stop_code
-        if self.calls + 1 > self.max_calls:
-            return "max_calls"
-        if self.tokens >= self.max_tokens:
-            return "max_tokens"
-        return "max_seconds" if start >= self.deadline else ""
-
-    def note_answer(self, tokens: int) -> None:
-        self.tokens += tokens
-        self.failures_in_a_row = 0
-
-    def note_failure(self) -> None:
-        self.failures_in_a_row += 1
-        if self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
-            self.stop("unavailable")
-
-    def hold(self, seconds: float) -> None:
-        """Let no call start before this many seconds: a rate limit is everybody's."""
-        self.next_start = max(self.next_start, time.monotonic() + seconds)
-
-    def stop(self, code: str) -> None:
-        if not self.is_stopped():
-            log.error("step=remote stopped=%s calls=%d tokens=%d", code, self.calls, self.tokens)
-        self.stop_code, self.closed_until = code, time.monotonic() + BREAK_SECONDS
-        self.failures_in_a_row = 0
-
-    def is_stopped(self) -> bool:
-        return time.monotonic() < self.closed_until
-
-
-def _or_endless(budget: float | None) -> float:
-    return math.inf if budget is None else budget
-
-
 @cache
 def _meter(limits: Remote) -> Meter:
     return Meter(limits)
@@ -290,7 +213,7 @@ async def _answer_all(items: Sequence[Any], ask: Ask, meter: Meter) -> list[Resu
 
 
 async def _answer(item: Any, ask: Ask, client: AsyncOpenAI, meter: Meter) -> Result:
-    fault, tokens = _Fault(""), 0
+    fault, tokens = Fault(""), 0
     for attempt in range(1, meter.limits.max_attempts + 1):
         if refusal := await meter.may_call():
             return Result(None, "pending", refusal, attempt - 1, tokens)
@@ -298,7 +221,7 @@ async def _answer(item: Any, ask: Ask, client: AsyncOpenAI, meter: Meter) -> Res
             async with asyncio.timeout(meter.limits.timeout_seconds):
                 answer = await ask(client, item)
         except Exception as problem:
-            fault = _fault(problem)
+            fault = fault_of(problem)
         else:
             meter.note_answer(answer.tokens)
             return Result(answer.value, "ok", "", attempt, tokens + answer.tokens)
@@ -315,7 +238,7 @@ async def _answer(item: Any, ask: Ask, client: AsyncOpenAI, meter: Meter) -> Res
     return Result(None, "failed", fault.code, meter.limits.max_attempts, tokens)
 
 
-async def _wait(fault: _Fault, item: Any, attempt: int, meter: Meter) -> None:
+async def _wait(fault: Fault, item: Any, attempt: int, meter: Meter) -> None:
     """Wait before the next attempt, twice as long each time, with jitter that is a function of the item."""
     digest = hashlib.blake2b(f"{attempt}:{item!r}".encode("utf-8", "replace"), digest_size=8).digest()
     jitter = 0.5 + int.from_bytes(digest) / 2**64
@@ -324,58 +247,6 @@ async def _wait(fault: _Fault, item: Any, attempt: int, meter: Meter) -> None:
     if fault.code == "rate_limit":
         meter.hold(seconds)
     await asyncio.sleep(seconds)
-
-
-class _Fault(NamedTuple):
-    code: str
-    action: Literal["retry", "fail", "stop"] = "retry"
-    retry_after: float = 0.0
-    tokens: int = 0
-
-
-def _fault(problem: Exception) -> _Fault:
-    """Say what went wrong in a word, and what to do about it. The exception itself may quote the note."""
-    import openai
-
-    if isinstance(problem, BadAnswerError):
-        return _Fault(problem.code, "retry" if problem.worth_retrying else "fail", tokens=problem.tokens)
-    if isinstance(problem, TimeoutError | openai.APITimeoutError):
-        return _Fault("timeout")
-    if isinstance(problem, openai.APIStatusError):
-        return _status_fault(problem)
-    # While a body is read, the client lets its HTTP library's errors through: httpx, or httpx2 of late.
-    from_http = type(problem).__module__.startswith("httpx")
-    if from_http or isinstance(problem, openai.APIConnectionError | OSError):
-        return _Fault("connection")
-    return _Fault(type(problem).__name__, "stop")
-
-
-def _status_fault(problem: Any) -> _Fault:
-    status = int(problem.status_code)
-    if status in (401, 403):
-        return _Fault("authentication", "stop")
-    if status == 404:
-        return _Fault("not_found", "stop")
-    if status == 429 and "insufficient_quota" in (problem.code, problem.type):
-        return _Fault("quota", "stop")
-    if status == 429:
-        return _Fault("rate_limit", retry_after=_retry_after(problem.response.headers))
-    if status in (408, 409) or status >= 500:
-        return _Fault(f"http_{status}", retry_after=_retry_after(problem.response.headers))
-    return _Fault(f"http_{status}", "fail")
-
-
-def _retry_after(headers: Any) -> float:
-    """Seconds of Retry-After, given as a number or as a date (RFC 9110); 0 where there is none."""
-    value = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return 0.0
 
 
 def _obstacle(limits: Remote) -> str:

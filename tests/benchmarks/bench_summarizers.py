@@ -13,7 +13,9 @@ import time
 import networkx as nx
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from churn_spark.notes.summarizers import DAMPING, split_sentences, summarize
+from churn_spark.notes.extractive import DAMPING
+from churn_spark.notes.sentences import split_sentences
+from churn_spark.notes.summarizers import summarize
 from churn_spark.sample.wording import TOPICS, write_note
 from churn_spark.settings.sections import Summarizer
 

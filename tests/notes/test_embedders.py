@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from churn_spark.errors import ConfigError, ResourceError
 from churn_spark.notes import weights as model_files
-from churn_spark.notes.embedders import Embedder, check_cosine, cosines, identity, load_embedder
+from churn_spark.notes.embedder import Embedder
+from churn_spark.notes.embedders import check_cosine, cosines, identity, load_embedder
 from churn_spark.settings.sections import Remote
 
 ROOT = Path(__file__).parents[2]

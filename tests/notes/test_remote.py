@@ -15,7 +15,7 @@ import openai.resources.chat  # noqa: F401 - the client imports it with its firs
 import pytest
 
 from churn_spark.errors import ConfigError, ResourceError
-from churn_spark.notes import remote
+from churn_spark.notes import faults, meter, remote
 from churn_spark.settings.sections import Remote
 
 KEY = "sk-secret-0123456789"
@@ -167,7 +167,7 @@ def test_call_all_reads_only_so_much(server: fake.FakeOpenAI, monkeypatch: pytes
 def test_call_all_counts_the_tokens_of_a_bad_answer(server: fake.FakeOpenAI) -> None:
     async def never_content(client: Any, item: str) -> remote.Answer:
         answer = await ask(client, item)
-        raise remote.BadAnswerError("empty", tokens=answer.tokens)
+        raise faults.BadAnswerError("empty", tokens=answer.tokens)
 
     assert remote.call_all(ITEMS[:1], never_content, limits=limits(server)) == [
         remote.Result(None, "failed", "empty", 1, 10)
@@ -209,7 +209,7 @@ def test_call_all_holds_everybody_after_a_429(server: fake.FakeOpenAI) -> None:
 
 @pytest.mark.parametrize("value", ["", "soon", "-5", "nan", "inf", "Fri, 99 Nov"])
 def test_retry_after_takes_any_value(value: str) -> None:
-    assert remote._retry_after({"retry-after": value}) >= 0
+    assert faults._retry_after({"retry-after": value}) >= 0
 
 
 @pytest.mark.parametrize(("partitions", "seconds"), [(1, 0.05), (2, 0.1)])
@@ -293,7 +293,7 @@ def test_call_all_keeps_what_was_answered_before_the_stop(server: fake.FakeOpenA
 def test_call_all_stops_when_nothing_gets_through(
     server: fake.FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "MAX_FAILURES_IN_A_ROW", 3)
+    monkeypatch.setattr(meter, "MAX_FAILURES_IN_A_ROW", 3)
     server.default = fake.status(500)
     results = call(server, max_attempts=2, concurrency=1)
     assert [r.status for r in results] == ["failed"] * 3 + ["pending"] * 5
@@ -304,7 +304,7 @@ def test_call_all_stops_when_nothing_gets_through(
 def test_call_all_tries_again_once_the_breaker_has_cooled(
     server: fake.FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "BREAK_SECONDS", 0.1)
+    monkeypatch.setattr(meter, "BREAK_SECONDS", 0.1)
     server.script = [fake.status(401)]
     assert call(server, ITEMS[:1])[0].status == "pending"
     time.sleep(0.15)

@@ -19,8 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from churn_spark.errors import ConfigError, ResourceError
-from churn_spark.notes import remote, summarizers
-from churn_spark.notes.summarizers import Summary, identity, split_sentences, summarize
+from churn_spark.notes import generation, remote
+from churn_spark.notes.sentences import split_sentences
+from churn_spark.notes.summarizers import identity, summarize
+from churn_spark.notes.summary import Summary
 from churn_spark.settings.sections import Remote, Summarizer
 
 NOTE = (
@@ -259,7 +261,7 @@ def test_transformers_depends_on_the_text_alone(model: str, monkeypatch: pytest.
     together = summarize(NOTES, local(model))
     assert summarize(NOTES[::-1], local(model))[::-1] == together
     assert [summarize([note], local(model))[0] for note in NOTES] == together
-    monkeypatch.setattr(summarizers, "TOKENS_PER_BATCH", 1)
+    monkeypatch.setattr(generation, "TOKENS_PER_BATCH", 1)
     assert summarize(NOTES, local(model)) == together
 
 
@@ -270,7 +272,7 @@ def test_transformers_bounds_its_answers(model: str) -> None:
 
 
 def test_transformers_loads_a_model_once(model: str) -> None:
-    assert summarizers._load_model(model) is summarizers._load_model(model)
+    assert generation._load_model(model) is generation._load_model(model)
 
 
 def test_transformers_identity_follows_the_weights(tmp_path: Path) -> None:
@@ -279,7 +281,7 @@ def test_transformers_identity_follows_the_weights(tmp_path: Path) -> None:
     assert one == same
     weights = next((tmp_path / "one").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    summarizers.weights_hash.cache_clear()
+    generation.weights_hash.cache_clear()
     assert identity(local(str(tmp_path / "one"))) != same
 
 

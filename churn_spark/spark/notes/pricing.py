@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark.notes import summarizers
+from churn_spark.notes.prompts import prompt
 from churn_spark.settings.sections import NoteSettings, Remote, Text
 from churn_spark.spark.notes.cache import Cache
 from churn_spark.spark.notes.stage import CHARS_PER_TOKEN, Resolver
@@ -48,7 +48,7 @@ def _summaries(resolved: DataFrame, settings: NoteSettings) -> Price:
         return {}
     asked = resolved.where(F.col("lacks_summary") & (F.length("item") >= summarizer.min_chars))
     texts, chars = _distinct(asked, F.coalesce("text_id", "key"), F.length("item"))
-    around = len(summarizers.prompt("", summarizer)) // CHARS_PER_TOKEN + summarizer.max_new_tokens
+    around = len(prompt("", summarizer)) // CHARS_PER_TOKEN + summarizer.max_new_tokens
     return _billed(texts, chars // CHARS_PER_TOKEN + texts * around, summarizer.remote)
 
 
