@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from churn_spark.contract.columns import FALSE, INNER, MISSING, RESERVED, SPACE, TRUE, Column, check_value
+from churn_spark.contract.columns import INNER, RESERVED, Column
+from churn_spark.contract.rules import check_value
+from churn_spark.contract.values import FALSE, MISSING, SPACE, TRUE
 from churn_spark.evaluation.audit import AFTER_THE_EVENT, single_column_aucs
 
 LABEL = re.compile(r"churn|attrition|(^|_)(label|target|exited|left|cancel(l?ed)?)$", re.I)

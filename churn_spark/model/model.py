@@ -19,7 +19,8 @@ import pyarrow as pa
 import xgboost as xgb
 
 from churn_spark.arrays import Columns, Matrix, arrow_array
-from churn_spark.contract.columns import Column, Contract, Problem, check_record
+from churn_spark.contract.columns import Column, Contract
+from churn_spark.contract.rules import Problem, check_record
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.model import contributions, reasons
 from churn_spark.model import policy as decisions

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from churn_spark.contract.columns import EMPTY_NOTES
+from churn_spark.contract.values import EMPTY_NOTES
 
 VERSION = "2"  # part of cache identities: change it with any rule below
 KINDS = ("URL", "EMAIL", "IBAN", "CARD", "SSN", "IP", "PHONE")

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from churn_spark.contract.columns import Column, Contract, check_record, check_value
+from churn_spark.contract.columns import Column, Contract
+from churn_spark.contract.rules import check_record, check_value
 
 ID = Column(role="id", name="id")
 NUMBER = Column(role="numeric", name="spend")

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from churn_spark.contract.columns import Column, check_record
+from churn_spark.contract.columns import Column
+from churn_spark.contract.rules import check_record
 from churn_spark.errors import ConfigError
 from churn_spark.jobs.sample import sample_table
 from churn_spark.sample.customers import (

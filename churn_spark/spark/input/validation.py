@@ -14,18 +14,9 @@ from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
-from churn_spark.contract.columns import (
-    DATE,
-    FALSE,
-    MISSING,
-    NUMBER,
-    SPACE,
-    TRUE,
-    WHOLE,
-    Column,
-    Contract,
-    problem_message,
-)
+from churn_spark.contract.columns import Column, Contract
+from churn_spark.contract.rules import problem_message
+from churn_spark.contract.values import DATE, FALSE, MISSING, NUMBER, SPACE, TRUE, WHOLE
 from churn_spark.errors import ChurnError, InputError
 from churn_spark.settings import sections as config
 from churn_spark.spark.input.files import CORRUPT, KEPT_CHARS, REPLACEMENT, ROW_ERROR, any_of, quoted, reading

@@ -21,7 +21,8 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from churn_spark.arrays import vector_array
-from churn_spark.contract.columns import EMPTY_NOTES
+from churn_spark.contract.columns import embedding_column, status_column, summary_column, vector_column
+from churn_spark.contract.values import EMPTY_NOTES
 from churn_spark.errors import ChurnError, ConfigError, ResourceError
 from churn_spark.notes import embedders, redaction, remote
 from churn_spark.notes import prepare as notes
@@ -39,18 +40,6 @@ TASKS_PER_SLOT = 4
 PROBE_TEXTS = 128
 LEAST_PROBE = 64
 Compute = Callable[[list[str], list[str], NoteSettings], pa.RecordBatch]
-
-
-def summary_column(column: str) -> str:
-    return f"{column}__summary"
-
-
-def status_column(column: str) -> str:
-    return f"{column}__status"
-
-
-def embedding_column(column: str) -> str:
-    return f"{column}__embedding"
 
 
 @dataclass
@@ -152,7 +141,7 @@ def _with_texts(
     rows.write.mode("overwrite").parquet(prepared)
     result = df.sparkSession.read.parquet(prepared)
     for column, found in vectors.items():
-        result = result.join(found, _vector_id(column), "left").drop(_vector_id(column))
+        result = result.join(found, vector_column(column), "left").drop(vector_column(column))
     added = [f(c) for c in columns for f in (summary_column, status_column, embedding_column)]
     return result.select(*df.columns, *added)
 
@@ -164,16 +153,12 @@ def _with_resolved(df: DataFrame, column: str, resolved: DataFrame, counts: Text
         F.col("key").alias(key),
         F.col("summary").alias(summary_column(column)),
         F.col("status").alias(status_column(column)),
-        F.col("embed_id").alias(_vector_id(column)),
+        F.col("embed_id").alias(vector_column(column)),
     )
     joined = df.withColumn(key, F.sha2(column, 256)).join(
         broadcast_if_small(found, counts.distinct * 1_000), key, "left"
     )
     return joined.drop(key).fillna(notes.EMPTY, [status_column(column)])
-
-
-def _vector_id(column: str) -> str:
-    return f"{column}__vector"
 
 
 def is_blank(note: Column) -> Column:
@@ -315,7 +300,7 @@ class Resolver:
         found = self.maps["embedding"].first(self.spark).select("key", "embedding")
         found = found.join(broadcast_if_small(needed, self.counts.distinct * 100), "key", "left_semi")
         written = self._written(found, "vectors").select(
-            F.col("key").alias(_vector_id(self.column)),
+            F.col("key").alias(vector_column(self.column)),
             F.col("embedding").alias(embedding_column(self.column)),
         )
         return broadcast_if_small(written, storage.data_size(storage.join(self.work, "vectors")))

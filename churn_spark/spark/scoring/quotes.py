@@ -9,13 +9,14 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from churn_spark.contract.columns import parts_column, summary_column
 from churn_spark.model import quotes as quoting
 from churn_spark.model.model import ChurnModel
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.sections import Scoring
 from churn_spark.spark.notes.cache import Cache
-from churn_spark.spark.notes.stage import Resolver, summary_column
-from churn_spark.spark.scoring.scores import parts_column, with_scores
+from churn_spark.spark.notes.stage import Resolver
+from churn_spark.spark.scoring.scores import with_scores
 
 PART_TYPES = (pa.string(), pa.int32(), pa.string(), pa.string())
 

@@ -8,9 +8,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark import __version__
+from churn_spark.contract.columns import embedding_column, status_column, summary_column
 from churn_spark.model.model import RECORD_FIELDS, ChurnModel
 from churn_spark.settings.sections import Scoring
-from churn_spark.spark.notes.stage import embedding_column, status_column, summary_column
 from churn_spark.spark.scoring.scores import REASON_PARTS
 from churn_spark.spark.session import broadcast_if_small
 

@@ -12,13 +12,18 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from churn_spark.arrays import Matrix, vector_matrix
-from churn_spark.contract.columns import Contract
+from churn_spark.contract.columns import (
+    Contract,
+    embedding_column,
+    parts_column,
+    status_column,
+    summary_column,
+)
 from churn_spark.contract.published import REASONS, SCORES, Field, ddl, scores_schema
 from churn_spark.errors import GateError
 from churn_spark.model.model import RECORD_FIELDS, ChurnModel
 from churn_spark.model.quotes import Embed, Places
 from churn_spark.model.reasons import BASELINE, BASELINE_TEXT, Reasons
-from churn_spark.spark.notes.stage import embedding_column, status_column, summary_column
 from churn_spark.spark.tables import small_table, with_comments
 
 CUSTOMERS_PER_FILE = 250_000  # some 50 MB
@@ -72,11 +77,6 @@ def with_scores(
             yield pa.RecordBatch.from_arrays(arrays, names=names)
 
     return source.mapInArrow(score, schema)
-
-
-def parts_column(column: str) -> str:
-    """Where `requoting` puts the vectors of what remains of a summary without each of its sentences."""
-    return f"{column}__parts"
 
 
 def _delivered(batch: pa.RecordBatch, dimensions: Mapping[str, int]) -> Embed:

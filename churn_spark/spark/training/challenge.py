@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import DataFrame
 
+from churn_spark.contract.columns import embedding_column, status_column, summary_column
 from churn_spark.errors import ChurnError, ResourceError
 from churn_spark.evaluation import metrics
 from churn_spark.evaluation.gates import Challenge
@@ -14,13 +15,7 @@ from churn_spark.model.model import ChurnModel
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.sections import Config, Split, Text
 from churn_spark.spark.notes.cache import Cache
-from churn_spark.spark.notes.stage import (
-    TextCounts,
-    embedding_column,
-    status_column,
-    summary_column,
-    with_texts,
-)
+from churn_spark.spark.notes.stage import TextCounts, with_texts
 from churn_spark.spark.training.evaluate import collect_pairs, with_margin
 from churn_spark.spark.training.registry import check_columns, load_model, read_pointer
 

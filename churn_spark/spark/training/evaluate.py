@@ -15,12 +15,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from churn_spark.contract.columns import Contract
+from churn_spark.contract.columns import Contract, embedding_column, status_column
 from churn_spark.evaluation import metrics
 from churn_spark.evaluation.evaluate import Scores
 from churn_spark.model.features import assemble
 from churn_spark.model.model import ChurnModel
-from churn_spark.spark.notes.stage import embedding_column, status_column
 from churn_spark.spark.training.fit import batch_vectors
 
 MAX_ROWS = 2_000_000

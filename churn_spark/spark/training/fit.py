@@ -16,14 +16,13 @@ from pyspark.sql import types as T
 from xgboost.spark import SparkXGBClassifier
 
 from churn_spark.arrays import Matrix, list_array, vector_matrix
-from churn_spark.contract.columns import Contract
+from churn_spark.contract.columns import Contract, embedding_column
 from churn_spark.errors import ConfigError
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector
 from churn_spark.model.projection import Unseen, assemble_unseen, fit_projections
 from churn_spark.model.rows import Rows
 from churn_spark.model.search import Sample
 from churn_spark.settings import sections as config
-from churn_spark.spark.notes.stage import embedding_column
 from churn_spark.spark.session import slots, temporary_settings
 from churn_spark.spark.training.guard import guarded
 

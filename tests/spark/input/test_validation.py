@@ -12,7 +12,8 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from churn_spark.contract.columns import Column, Contract, check_record
+from churn_spark.contract.columns import Column, Contract
+from churn_spark.contract.rules import check_record
 from churn_spark.errors import InputError
 from churn_spark.settings.sections import Validation
 from churn_spark.spark.input.validation import (
