@@ -44,6 +44,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
 ROWS = 900
 FAST = ["--set", "training.n_estimators=40"]
+EVERYONE = ["--set", "scoring.include_left=true"]  # the sample says who left, and tests want many rows
 
 
 @pytest.fixture(scope="session")
@@ -65,5 +66,5 @@ def output(spark: object, raw: Path, tmp_path_factory: pytest.TempPathFactory) -
     place = ["-q", "--raw", str(raw), "--output", str(folder)]
     assert main(["train", *place, *FAST]) == 0
     for day in ("2026-01-30", "2026-01-31"):
-        assert main(["score", *place, "--score-date", day]) == 0
+        assert main(["score", *place, *EVERYONE, "--score-date", day]) == 0
     return folder

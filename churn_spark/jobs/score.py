@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark.contract.columns import Contract
 from churn_spark.errors import ConfigError
 from churn_spark.jobs.prepare import prepare_rows
 from churn_spark.jobs.run import Run
 from churn_spark.model.model import ChurnModel
 from churn_spark.spark import storage
 from churn_spark.spark.publishing import live_version, publish, recover, stage
+from churn_spark.spark.scoring.live import live_customers
+from churn_spark.spark.scoring.published import as_published, check_scores, reasons_table, with_previous
 from churn_spark.spark.scoring.quotes import with_quotes
-from churn_spark.spark.scoring.reuse import carried_forward, left_to_score, with_input_hash
-from churn_spark.spark.scoring.scores import (
-    as_published,
-    check_scores,
-    reasons_table,
-    with_previous,
-    with_ranks,
-    with_scores,
-    with_status,
-    within_capacity,
-)
-from churn_spark.spark.tables import SCORED_TABLES
+from churn_spark.spark.scoring.ranks import with_ranks, within_capacity
+from churn_spark.spark.scoring.reuse import carried_forward, left_to_score, newest_before, with_input_hash
+from churn_spark.spark.scoring.scores import with_scores, with_status
+from churn_spark.spark.tables import SCORED_TABLES, stored
 from churn_spark.spark.training.registry import check_fits, load_model, read_pointer
+
+log = logging.getLogger(__name__)
 
 
 def score(
@@ -96,109 +92,71 @@ def champion_on(pointer: Mapping[str, Any], day: dt.date) -> str:
 
 
 def _score_date(run: Run, prepared: DataFrame, model: ChurnModel, day: dt.date) -> int:
-    live = _live(prepared, run.config.contract, day, horizon=run.config.split.horizon_days)
-    with run.step("score") as facts:
-        scored = _scored(run, live, model, day)
-        facts |= {"rows": scored.count()}
-    with run.step("publish") as facts:
-        customers = live.select(run.config.contract.id.name).distinct().count()
-        rows = _publish(run, scored, model, score_date=day, customers=customers)
-        facts |= {"date": day.isoformat(), "table": run.tables.location("churn_scores")}
+    config = run.config
+    with run.step("score") as step:
+        live = live_customers(
+            prepared, config.contract, day,
+            horizon=config.split.horizon_days, include_left=config.scoring.include_left,
+        )  # fmt: skip
+        scored = _scored(run, live.df, model, day)
+        step |= {"rows": scored.count(), **({"already_left": live.left} if live.left else {})}
+    if live.left:
+        log.info("step=score %d customers have left by their label and are not scored; "
+                 "scoring.include_left=true scores them too", live.left)  # fmt: skip
+    with run.step("publish") as step:
+        rows = _publish(run, scored, model, score_date=day, customers=live.customers)
+        step |= {"date": day.isoformat(), "table": run.tables.location("churn_scores")}
     return rows
 
 
 def _scored(run: Run, live: DataFrame, model: ChurnModel, day: dt.date) -> DataFrame:
     """Every live customer's score, carried forward or made anew, and its status; materialised."""
-    config, spark, settings = run.config, run.spark, run.config.scoring
-    key, folder = config.contract.id.name, storage.join(run.work, day.isoformat())
-    fresh, kept = with_input_hash(live, model, settings), None
-    scores = run.tables.read(spark, "churn_scores") if settings.reuse else None
-    last = (
-        None
-        if scores is None
-        else scores.where(F.col("score_date") < F.lit(day)).agg(F.max("score_date")).first()
-    )
-    if scores is not None and last and last[0]:
-        reasons = run.tables.read(spark, "churn_reasons") if settings.reasons else None
-        of_last = F.col("score_date") == F.lit(last[0])
-        if reasons is not None or not settings.reasons:
-            kept = carried_forward(
-                fresh, scores.where(of_last), None if reasons is None else reasons.where(of_last),
-                key=key, folder=storage.join(folder, "kept"),
-            )  # fmt: skip
-    if kept is not None:
-        fresh = left_to_score(fresh, kept, key=key, folder=storage.join(folder, "fresh"))
-    made = with_scores(fresh, model, top=settings.reasons, templates=settings.templates)
-    made.write.mode("overwrite").parquet(storage.join(folder, "scored"))
-    made = spark.read.schema(made.schema).parquet(storage.join(folder, "scored"))
-    made = with_quotes(
-        made,
-        fresh,
-        model,
-        settings=settings,
-        cache=run.cache,
-        folder=storage.join(folder, "quoted"),
-    ).withColumn("score_reused", F.lit(False))
-    if kept is not None:
-        made = made.unionByName(kept.withColumn("score_reused", F.lit(True)))
-    return with_status(made, config.contract)
+    settings, contract = run.config.scoring, run.config.contract
+    key, folder = contract.id.name, storage.join(run.work, day.isoformat())
+    hashed = with_input_hash(live, model, settings)
+    previous = newest_before(run.tables, run.spark, day, settings=settings) if settings.reuse else None
+    carried = carried_forward(hashed, previous, key=key, folder=storage.join(folder, "carried"))
+    if carried is None:
+        return with_status(_made(run, hashed, model, folder), contract)
+    fresh = left_to_score(hashed, carried, key=key, folder=storage.join(folder, "fresh"))
+    return with_status(_made(run, fresh, model, folder).unionByName(carried), contract)
+
+
+def _made(run: Run, fresh: DataFrame, model: ChurnModel, folder: str) -> DataFrame:
+    """Scores made anew; materialised."""
+    settings = run.config.scoring
+    scored = with_scores(fresh, model, top=settings.reasons, templates=settings.templates)
+    quoted = with_quotes(
+        stored(scored, storage.join(folder, "scored")), fresh, model,
+        settings=settings, cache=run.cache, folder=storage.join(folder, "quoted"),
+    )  # fmt: skip
+    return quoted.withColumn("score_reused", F.lit(False))
 
 
 def _publish(run: Run, scored: DataFrame, model: ChurnModel, *, score_date: dt.date, customers: int) -> int:
     """Rank the scored rows and replace the date in `churn_scores` and `churn_reasons`; returns how many rows."""
     config, tables, key = run.config, run.tables, run.config.contract.id.name
-    day = f"score_date={score_date.isoformat()}"
+    folder, day = storage.join(run.work, score_date.isoformat()), f"score_date={score_date.isoformat()}"
     history = tables.read(run.spark, "churn_scores")
     earlier = None if history is None else history.where(F.col("score_date") < F.lit(score_date))
-    ranked = with_ranks(scored, key=key, folder=storage.join(run.work, score_date.isoformat(), "ranks"))
+    ranked = with_ranks(scored, key=key, folder=storage.join(folder, "ranks"))
     chosen = within_capacity(
-        ranked,
-        key=key,
-        capacity=config.decision.capacity,
-        folder=storage.join(run.work, score_date.isoformat(), "chosen"),
+        ranked, key=key, capacity=config.decision.capacity, folder=storage.join(folder, "chosen")
     )
-    dated = with_previous(chosen, history, key=key, before=F.lit(score_date))
-    final = dated.withColumns(
-        {
-            "label_basis": F.lit(model.manifest["label_basis"]),
-            "model_id": F.lit(model.model_id),
-            "run_id": F.lit(run.run_id),
-            "scored_at": F.lit(run.started_at),
-        }
-    )
-    staged = stage(
-        tables,
-        {
-            "churn_reasons": reasons_table(
-                scored,
-                config.contract,
-                label_basis=model.manifest["label_basis"],
-                run_id=run.run_id,
-                customers=customers,
-            ),
-            "churn_scores": as_published(final, config.contract, customers=customers),
-        },
-        partition=day,
-    )
+    lineage = {
+        "label_basis": model.manifest["label_basis"], "model_id": model.model_id, "run_id": run.run_id,
+        "scored_at": run.started_at,
+    }  # fmt: skip
+    final = with_previous(chosen, earlier, key=key).withColumns({k: F.lit(v) for k, v in lineage.items()})
+    reasons = reasons_table(
+        scored, config.contract,
+        label_basis=lineage["label_basis"], run_id=run.run_id, customers=customers,
+    )  # fmt: skip
+    scores = as_published(final, config.contract, customers=customers)
+    staged = stage(tables, {"churn_reasons": reasons, "churn_scores": scores}, partition=day)
     rows = check_scores(
         staged["churn_scores"], earlier, customers=customers, max_mean_shift=config.scoring.max_mean_shift
     )
     publish(tables, run.spark, SCORED_TABLES, partition=day)
     tables.define_latest(run.spark, "churn_scores", partition="score_date")
     return rows
-
-
-def _live(df: DataFrame, contract: Contract, day: dt.date, *, horizon: int) -> DataFrame:
-    """One row per customer: of several snapshots, the newest up to the day.
-
-    Who is known to have left since, by that row's label and the horizon it looks ahead, is not live any more.
-    """
-    if contract.snapshot is None:
-        return df
-    known = df.where(F.col(contract.snapshot.name) <= F.lit(day))
-    newest = known.groupBy(contract.id.name).agg(F.max(contract.snapshot.name).alias(contract.snapshot.name))
-    rows = known.join(newest, [contract.id.name, contract.snapshot.name], "left_semi")
-    if contract.label is None:
-        return rows
-    seen = F.col(contract.snapshot.name) <= F.lit(day - dt.timedelta(horizon))
-    return rows.where(~(seen & F.coalesce(contract.label.name, F.lit(False))))

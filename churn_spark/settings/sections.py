@@ -213,6 +213,7 @@ class Scoring(_Section):
     reuse: bool = True
     max_mean_shift: Share | None = 0.1
     base_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    include_left: bool = False
 
 
 class TableSettings(_Section):

@@ -156,6 +156,12 @@ def commit_files(staged: str, table_folder: str, *, tag: str) -> int:
     return len(files)
 
 
+def stored(df: DataFrame, folder: str) -> DataFrame:
+    """Write the rows to a folder and return them as they were written, so that they are made once."""
+    df.write.mode("overwrite").parquet(folder)
+    return df.sparkSession.read.schema(df.schema).parquet(folder)
+
+
 def data_files(staged: str) -> list[str]:
     """The names of the data files of a write. Raises ResourceError where the driver sees none."""
     files = [n for n in storage.names(staged) if n.endswith(".parquet")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import FAST, ROWS
+from conftest import EVERYONE, FAST, ROWS
 from sklearn.metrics import roc_auc_score
 
 from churn_spark import ChurnModel
@@ -123,7 +123,7 @@ def test_a_second_score_of_a_date_gives_the_same_rows_and_can_be_rolled_back(
     names = ("churn_scores", "churn_reasons")
     before = {name: table(output, name) for name in names}
     place = ["-q", "--raw", str(raw), "--output", str(output), "--score-date", "2026-01-31"]
-    assert main(["score", *place]) == 0
+    assert main(["score", *place, *EVERYONE]) == 0
     for name in names:
         after = table(output, name)
         assert set(after["run_id"]).isdisjoint(before[name]["run_id"])

@@ -1,4 +1,4 @@
-"""The sentence that moved a score most, on Spark: `quoting` with vectors from the text cache."""
+"""The sentence that moved a score most, on Spark: `model.quotes` with vectors from the text cache."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from churn_spark.settings.sections import Scoring
 from churn_spark.spark.notes.cache import Cache
 from churn_spark.spark.notes.stage import Resolver
 from churn_spark.spark.scoring.scores import with_scores
+from churn_spark.spark.tables import stored
 
 PART_TYPES = (pa.string(), pa.int32(), pa.string(), pa.string())
 
@@ -45,8 +46,7 @@ def with_quotes(
         again.where(some), model, top=settings.reasons, templates=settings.templates,
         quote_from=settings.quote_from, keep=tuple(c for c in scored.columns if c in live.columns),
     )  # fmt: skip
-    quoted.write.mode("overwrite").parquet(folder)
-    quoted = scored.sparkSession.read.schema(quoted.schema).parquet(folder)
+    quoted = stored(quoted, folder)
     return scored.join(quoted.select(key), key, "left_anti").unionByName(quoted)
 
 
@@ -58,20 +58,20 @@ def _parts(risky: DataFrame, column: str, model: ChurnModel, cache: Cache, work:
     def leave_out(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             rows = [
-                (told, place, notes.folded_hash(part, text), part)
-                for told in batch.column(0).to_pylist()
-                for place, part in enumerate(quoting.left_out(told).values())
+                (whole, place, notes.folded_hash(part, text), part)
+                for whole in batch.column(0).to_pylist()
+                for place, part in enumerate(quoting.left_out(whole).values())
             ]
             columns = list(zip(*rows, strict=True)) if rows else [()] * 4
             arrays = [pa.array(c, t) for c, t in zip(columns, PART_TYPES, strict=True)]
             yield pa.RecordBatch.from_arrays(arrays, names=[summary, "place", "key", "item"])
 
-    found = split.mapInArrow(leave_out, f"`{summary}` string, place int, key string, item string")
-    items = found.groupBy("key").agg(F.min("item").alias("item"))
-    vectors = Resolver(items, column, model.text, cache, work).embedded()
+    parts = split.mapInArrow(leave_out, f"`{summary}` string, place int, key string, item string")
+    texts = parts.groupBy("key").agg(F.min("item").alias("item"))
+    vectors = Resolver(texts, column, model.text, cache, work).embedded()
     ordered = F.sort_array(F.collect_list(F.struct("place", "embedding")))
     return (
-        found.join(vectors.select("key", "embedding"), "key")
+        parts.join(vectors.select("key", "embedding"), "key")
         .groupBy(summary)
         .agg(F.transform(ordered, lambda p: p["embedding"]).alias(parts_column(column)))
     )

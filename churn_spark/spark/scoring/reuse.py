@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+from typing import NamedTuple
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn_spark import __version__
@@ -13,6 +15,7 @@ from churn_spark.model.model import RECORD_FIELDS, ChurnModel
 from churn_spark.settings.sections import Scoring
 from churn_spark.spark.scoring.scores import REASON_PARTS
 from churn_spark.spark.session import broadcast_if_small
+from churn_spark.spark.tables import Tables, stored
 
 
 def with_input_hash(live: DataFrame, model: ChurnModel, settings: Scoring) -> DataFrame:
@@ -28,37 +31,54 @@ def with_input_hash(live: DataFrame, model: ChurnModel, settings: Scoring) -> Da
     common = {
         "model": model.model_id,
         "code": __version__,
-        "scoring": settings.model_dump(exclude={"reuse"}),
+        "scoring": settings.model_dump(exclude={"reuse", "include_left"}),
         "embedding": model.manifest["embedding"],
     }
     missing = F.array(*[F.col(c).isNull() for c in used])
-    known = F.lit(json.dumps(common, sort_keys=True))
-    return live.withColumn("input_hash", F.xxhash64(known, missing, *used))
+    same_for_all = F.lit(json.dumps(common, sort_keys=True))
+    return live.withColumn("input_hash", F.xxhash64(same_for_all, missing, *used))
 
 
-def carried_forward(
-    live: DataFrame, scores: DataFrame, reasons: DataFrame | None, *, key: str, folder: str
-) -> DataFrame | None:
-    """The rows of `live` whose `input_hash` is that of their previous score, with what it said; None if none can be.
+class Previous(NamedTuple):
+    """What was published of one earlier date; `reasons` is None where none are wanted."""
 
-    `scores` and `reasons` are the tables of one earlier date. The columns are those of `with_scores`, and
-    `recommended` knows nothing of capacity again. Written to `folder`.
-    """
-    if "input_hash" not in scores.columns:
+    scores: DataFrame
+    reasons: DataFrame | None
+
+
+def newest_before(tables: Tables, spark: SparkSession, day: dt.date, *, settings: Scoring) -> Previous | None:
+    """The newest published date before `day`; None where there is none, or none that scores can be taken from."""
+    scores = tables.read(spark, "churn_scores")
+    reasons = tables.read(spark, "churn_reasons") if settings.reasons else None
+    if scores is None or (settings.reasons and reasons is None) or "input_hash" not in scores.columns:
         return None
-    previous = scores.select(F.col("customer_id").alias(key), "input_hash", *RECORD_FIELDS).withColumn(
+    newest = scores.where(F.col("score_date") < F.lit(day)).agg(F.max("score_date")).collect()[0][0]
+    if newest is None:
+        return None
+    of_newest = F.col("score_date") == F.lit(newest)
+    return Previous(scores.where(of_newest), None if reasons is None else reasons.where(of_newest))
+
+
+def carried_forward(live: DataFrame, previous: Previous | None, *, key: str, folder: str) -> DataFrame | None:
+    """The rows of `live` whose `input_hash` is that of their previous score, with what it said; None without one.
+
+    The columns are those of `with_scores` and `score_reused`; `recommended` knows nothing of capacity again.
+    Written to `folder`.
+    """
+    if previous is None:
+        return None
+    scores = previous.scores.select(F.col("customer_id").alias(key), "input_hash", *RECORD_FIELDS).withColumn(
         "recommended", (F.col("expected_value") > 0) & ~F.col("in_holdout")
     )
-    if reasons is not None:
-        told = F.sort_array(F.collect_list(F.struct(*REASON_PARTS))).alias("_reasons")  # by rank
-        previous = previous.join(reasons.groupBy(F.col("customer_id").alias(key)).agg(told), key)
+    if previous.reasons is not None:
+        by_rank = F.sort_array(F.collect_list(F.struct(*REASON_PARTS))).alias("_reasons")
+        scores = scores.join(previous.reasons.groupBy(F.col("customer_id").alias(key)).agg(by_rank), key)
     vectors = [c for c in live.columns if c.endswith(embedding_column(""))]
-    live.drop(*vectors).join(previous, [key, "input_hash"]).write.mode("overwrite").parquet(folder)
-    return live.sparkSession.read.parquet(folder)
+    carried = stored(live.drop(*vectors).join(scores, [key, "input_hash"]), folder)
+    return carried.withColumn("score_reused", F.lit(True))
 
 
-def left_to_score(live: DataFrame, kept: DataFrame, *, key: str, folder: str) -> DataFrame:
-    """The rows of `live` that are not in `kept`; where they are few, no vector of the others is read or moved."""
-    live.select(key).join(kept.select(key), key, "left_anti").write.mode("overwrite").parquet(folder)
-    keys = live.sparkSession.read.parquet(folder)
+def left_to_score(live: DataFrame, carried: DataFrame, *, key: str, folder: str) -> DataFrame:
+    """The rows of `live` that are not in `carried`; where they are few, no vector of the others is read or moved."""
+    keys = stored(live.select(key).join(carried.select(key), key, "left_anti"), folder)
     return live.join(broadcast_if_small(keys, keys.count() * 100), key, "left_semi")

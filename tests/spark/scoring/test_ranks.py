@@ -1,14 +1,12 @@
-"""Ranks, capacity and the last look before publishing: right for any values, and no partition holds the table."""
+"""Ranks and capacity: right for any values, and no partition holds the table."""
 
 from collections import Counter
 
 import pandas as pd
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from churn_spark.errors import GateError
-from churn_spark.spark.scoring.scores import check_scores, with_ranks, within_capacity
+from churn_spark.spark.scoring.ranks import with_ranks, within_capacity
 
 SCORED = "customer_id string, churn_probability double, expected_value double, recommended boolean"
 ANY_TABLE = st.dictionaries(
@@ -59,34 +57,3 @@ def test_within_capacity_keeps_the_most_valuable_of_the_recommended(spark, tmp_p
         kept = within_capacity(df, key="customer_id", capacity=capacity, folder=str(tmp_path / "chosen"))
         assert kept.count() == 4
         assert {r.customer_id for r in kept.where("recommended").collect()} == chosen
-
-
-def scores(spark, *probabilities, status="ok", date="2026-01-01"):
-    rows = [(f"C{n}", p, status) for n, p in enumerate(probabilities)]
-    df = spark.createDataFrame(rows, "customer_id string, churn_probability double, score_status string")
-    return df.selectExpr("*", f"DATE'{date}' AS score_date")
-
-
-def check(staged, earlier=None, *, customers=2, shift=0.1):
-    return check_scores(staged, earlier, customers=customers, max_mean_shift=shift)
-
-
-def test_check_scores_wants_every_customer_once_with_a_probability(spark):
-    assert check(scores(spark, 0.1, 0.2)) == 2
-    assert check(scores(spark, 0.1, None, status="unscorable")) == 2
-    with pytest.raises(GateError, match="1 without a probability"):
-        check(scores(spark, 0.1, None))
-    with pytest.raises(GateError, match="2 scored rows with 2 ids for 3 customers"):
-        check(scores(spark, 0.1, 0.2), customers=3)
-    with pytest.raises(GateError, match="2 scored rows with 1 ids"):
-        check(scores(spark, 0.1).union(scores(spark, 0.1)))
-
-
-def test_check_scores_wants_a_mean_like_the_newest_earlier_one_unless_accepted(spark):
-    before = scores(spark, *[0.2] * 50).union(scores(spark, *[0.9] * 50, date="2025-12-01"))
-    assert check(scores(spark, *[0.29] * 50), before, customers=50) == 50
-    with pytest.raises(GateError, match=r"0\.400; on 2026-01-01 it was 0\.200"):
-        check(scores(spark, *[0.4] * 50), before, customers=50)
-    assert check(scores(spark, *[0.4] * 50), before, customers=50, shift=None) == 50
-    assert check(scores(spark, 0.1, 0.9), before) == 2  # two customers say nothing about a mean
-    assert check(scores(spark, None, None, status="unscorable"), before) == 2

@@ -12,7 +12,7 @@ import pytest
 from churn_spark import ChurnModel
 from churn_spark.cli import main
 from churn_spark.jobs.score import champion_on
-from churn_spark.spark.scoring import scores as scoring
+from churn_spark.spark.scoring import published, scores
 
 AGES = ["thirty", "1e3", "0x1F", "30L", "30.5", "9" * 20, " 30 ", "+30", "30.0", "-5", "999", None]
 SPENDS = ["7d", "$12", "Infinity", "1e400", "NaN", "", "NULL", "-5", "12.", ".5e1", "1e-400", "١٢"]
@@ -82,7 +82,7 @@ def scored(
     for key, value in MANY_PARTITIONS.items():
         spark.conf.set(key, value)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "CUSTOMERS_PER_FILE", 300)
+        patch.setattr(published, "CUSTOMERS_PER_FILE", 300)
         assert main([*job, "--output", str(folder / "again"), *newest, "--set", "scoring.reuse=false"]) == 0
     for key, value in usual.items():
         spark.conf.set(key, value)
@@ -171,7 +171,7 @@ def test_backfill_records_each_dates_model_and_refuses_an_empty_range(
 ) -> None:
     folder, rows = scored
     records = [json.loads(p.read_text()) for p in (folder / "out/_runs").glob("*/run.json")]
-    told = {d["score_date"]: (d["model_id"], d["rows"]) for r in records for d in r["score_dates"]}
+    told = {d["score_date"]: (d["model_id"], d["rows"]) for r in records for d in r.get("score_dates", [])}
     champion = json.loads((folder / "out/models/champion.json").read_text())["model_id"]
     counts = {"2026-01-29": len(rows) - 4, "2026-01-30": len(rows) - 4, "2026-01-31": len(rows) + 1}
     assert told == {day: (champion, count) for day, count in counts.items()}
@@ -186,7 +186,7 @@ def test_no_vector_is_carried_over_not_even_of_a_text_that_the_model_does_not_us
     columns = ["customer_id string", "age double", "tenure double", "spend_rate double", "plan_type string",
                "ticket_notes__summary string", "ticket_notes__embedding binary", "other__embedding binary"]  # fmt: skip
     df = spark.createDataFrame([("C1", 30.0, 2.0, 40.0, "monthly", None, None, None)], ", ".join(columns))
-    scored = scoring.with_scores(df, model, top=0, templates={})
+    scored = scores.with_scores(df, model, top=0, templates={})
     assert not [c for c in scored.columns if c.endswith("__embedding")]
     assert scored.first()["churn_probability"] > 0
 
