@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import tempfile
 from dataclasses import asdict, replace
@@ -59,23 +58,6 @@ def _is_complete(folder: str, save_format: str) -> bool:
     except ChurnError:
         return False
     return save_format == "json" or storage.exists(storage.join(folder, "model.pkl"))
-
-
-def model_id(model: ChurnModel) -> str:
-    """A name made of what was learnt: the same data and settings give the same id."""
-    digest = hashlib.sha256(model.booster.save_raw("json"))
-    text = {**model.text.model_dump(), "cache": None, "chunk_tokens": None}
-    learnt = ("customer_value_column", "label_basis", "templates")
-    for part in (
-        model.spec,
-        model.calibrator,
-        model.policy,
-        model.contract,
-        text,
-        *map(model.manifest.get, learnt),
-    ):
-        digest.update(repr(part).encode())
-    return f"m-{digest.hexdigest()[:16]}"
 
 
 def _write_package(

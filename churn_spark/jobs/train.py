@@ -21,7 +21,7 @@ from churn_spark.evaluation.facts import Finding, Insights
 from churn_spark.evaluation.gates import Challenge, Verdict, decide
 from churn_spark.evaluation.interpretation import interpret
 from churn_spark.evaluation.phrases import count_phrases, separating_phrases
-from churn_spark.jobs.package import model_id, nested_metrics, publish_model
+from churn_spark.jobs.package import nested_metrics, publish_model
 from churn_spark.jobs.prepare import Prepared, prepare_rows
 from churn_spark.jobs.run import Run
 from churn_spark.model.calibration import IDENTITY
@@ -93,7 +93,7 @@ def train(run: Run) -> None:
                 provisional, scored, losses={"train": fitted.train_loss, "validation": fitted.validation_loss}
             )
             measured = {**result.model.manifest, "metrics": nested_metrics(result)}
-            model = replace(result.model, manifest=measured, model_id=model_id(result.model))
+            model = replace(result.model, manifest=measured).identified()
             result = replace(result, model=model)
             run.record["model_id"] = model.model_id
             auc = result.value("roc_auc")

@@ -115,7 +115,7 @@ def tabulate(booster: xgb.Booster, sources: Sequence[str]) -> Tables | None:
     groups = tuple(dict.fromkeys(sources))
     group_of = np.array([groups.index(s) for s in sources], np.intp)
     trees = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]["model"]["trees"]
-    layout = _Layout(trees)
+    layout = _laid_out(trees)
     widths = [len(leaf.inputs) for leaf in layout.leaves]
     if not 0 < max(widths, default=0) <= MAX_INPUTS or sum(w << w for w in widths) > MAX_ENTRIES:
         return None
@@ -124,11 +124,11 @@ def tabulate(booster: xgb.Booster, sources: Sequence[str]) -> Tables | None:
         groups=groups,
         baseline=_baseline(booster),
         trees=len(trees),
-        feature=np.array(layout.feature, np.intp),
-        threshold=np.array(layout.threshold, np.float32),
-        default_left=np.array(layout.default_left, bool),
-        categorical=np.array(list(layout.categories), np.intp),
-        category_left=_category_left(list(layout.categories.values())),
+        feature=np.array([c.feature for c in layout.conditions], np.intp),
+        threshold=np.array([c.threshold for c in layout.conditions], np.float32),
+        default_left=np.array([c.default_left for c in layout.conditions], bool),
+        categorical=np.flatnonzero([c.right is not None for c in layout.conditions]),
+        category_left=_category_left([c.right for c in layout.conditions if c.right is not None]),
         levels=tuple(layout.levels),
         entries=entries,
         table=table,
@@ -165,53 +165,77 @@ def _category_left(right: Sequence[Sequence[int]]) -> npt.NDArray[np.bool_]:
     return left
 
 
-class _Layout:
-    """Walks the trees level by level, collecting conditions, levels and leaves."""
+class Condition(NamedTuple):
+    """A split: the input it reads, where it cuts, where missing values go, and the categories that go right."""
 
-    def __init__(self, trees: Sequence[dict[str, Any]]) -> None:
-        self.feature: list[int] = []
-        self.threshold: list[float] = []
-        self.default_left: list[int] = []
-        self.categories: dict[int, list[int]] = {}
-        self.levels: list[Level] = []
-        self.leaves: list[Leaf] = []
-        members = [_category_sets(t) for t in trees]
-        level: list[tuple[int, int, dict[int, float]]] = [(t, 0, {}) for t in range(len(trees))]
-        placed = 0
-        while level:
-            edges: list[tuple[int, int, bool, int]] = []
-            below: list[tuple[int, int, dict[int, float]]] = []
-            for place, (number, node, shares) in enumerate(level):
-                tree = trees[number]
-                if tree["left_children"][node] < 0:
-                    value = float(tree["split_conditions"][node])
-                    self.leaves.append(Leaf(placed + place, value, tuple(shares), tuple(shares.values())))
-                    continue
-                condition = self._add_condition(tree, node, members[number].get(node))
-                feature = tree["split_indices"][node]
-                for child, is_left in (
-                    (tree["left_children"][node], True),
-                    (tree["right_children"][node], False),
-                ):
-                    share = tree["sum_hessian"][child] / tree["sum_hessian"][node]
-                    path = {**shares, feature: shares.get(feature, 1.0) * share}
-                    edges.append((place, condition, is_left, 1 << min(list(path).index(feature), 15)))
-                    below.append((number, child, path))
-            if edges:
-                parent, condition_, left, bit = zip(*edges, strict=True)
-                self.levels.append(
-                    Level(np.array(parent), np.array(condition_), np.array(left), np.array(bit, np.uint16))
+    feature: int
+    threshold: float
+    default_left: bool
+    right: Sequence[int] | None
+
+
+class Reached(NamedTuple):
+    """A node on the way down: its tree, and per input on the path how many of the rows go there."""
+
+    tree: int
+    node: int
+    shares: dict[int, float]
+
+
+class Edge(NamedTuple):
+    """The step from a node to a child, the fields of `Level` for one node."""
+
+    parent: int
+    condition: int
+    is_left: bool
+    bit: int
+
+
+class Layout(NamedTuple):
+    """All trees' conditions and leaves, and their nodes level by level."""
+
+    conditions: list[Condition]
+    levels: list[Level]
+    leaves: list[Leaf]
+
+
+def _laid_out(trees: Sequence[dict[str, Any]]) -> Layout:
+    """Walk the trees level by level; a leaf's place counts all nodes before it."""
+    layout = Layout([], [], [])
+    categories = [_category_sets(t) for t in trees]
+    level, placed = [Reached(t, 0, {}) for t in range(len(trees))], 0
+    while level:
+        edges: list[Edge] = []
+        below: list[Reached] = []
+        for place, (number, node, shares) in enumerate(level):
+            tree = trees[number]
+            if tree["left_children"][node] < 0:
+                value = float(tree["split_conditions"][node])
+                layout.leaves.append(Leaf(placed + place, value, tuple(shares), tuple(shares.values())))
+                continue
+            feature = tree["split_indices"][node]
+            layout.conditions.append(
+                Condition(
+                    feature,
+                    tree["split_conditions"][node],
+                    bool(tree["default_left"][node]),
+                    categories[number].get(node),
                 )
-            placed += len(level)
-            level = below
-
-    def _add_condition(self, tree: dict[str, Any], node: int, right: list[int] | None) -> int:
-        self.feature.append(tree["split_indices"][node])
-        self.threshold.append(tree["split_conditions"][node])
-        self.default_left.append(tree["default_left"][node])
-        if right is not None:
-            self.categories[len(self.feature) - 1] = right
-        return len(self.feature) - 1
+            )
+            for side in ("left_children", "right_children"):
+                child = tree[side][node]
+                share = tree["sum_hessian"][child] / tree["sum_hessian"][node]
+                path = {**shares, feature: shares.get(feature, 1.0) * share}
+                bit = 1 << min(list(path).index(feature), 15)
+                edges.append(Edge(place, len(layout.conditions) - 1, side == "left_children", bit))
+                below.append(Reached(number, child, path))
+        if edges:
+            parent, condition, is_left, bits = zip(*edges, strict=True)
+            layout.levels.append(
+                Level(np.array(parent), np.array(condition), np.array(is_left), np.array(bits, np.uint16))
+            )
+        placed, level = placed + len(level), below
+    return layout
 
 
 def _category_sets(tree: dict[str, Any]) -> dict[int, list[int]]:

@@ -1,12 +1,7 @@
-"""A trained model and the one scoring function: `score` serves Spark, `predict` serves a process without it.
-
-A model package is a folder: `model.json` (the trees), `manifest.json` (everything else that was learnt, and the
-sha256 of every file), a model card, figures, the report. Nothing in it is ever unpickled.
-"""
+"""A trained model and the one scoring function: `score` serves Spark, `predict` serves a process without it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,19 +16,17 @@ import xgboost as xgb
 from churn_spark.arrays import Columns, Matrix, arrow_array
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.contract.rules import Problem, check_record
-from churn_spark.errors import InputError, ResourceError
+from churn_spark.errors import ResourceError
 from churn_spark.model import contributions, reasons
 from churn_spark.model import policy as decisions
 from churn_spark.model import quotes as quoting
 from churn_spark.model.calibration import Calibrator
 from churn_spark.model.features import FeatureSpec, TextVector, assemble, text_inputs
+from churn_spark.model.package import RETRAIN, content_id, package_folder, read_package, write_package
 from churn_spark.model.policy import Policy
 from churn_spark.model.reasons import Reasons
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.sections import Text
-
-CHAMPION, CHALLENGER = "champion.json", "challenger.json"
-FORMAT = 1
 
 REASON_FIELDS = tuple(f"reason_{rank}{part}" for rank in (1, 2, 3) for part in ("", "_effect", "_text"))
 RECORD_FIELDS = (
@@ -198,39 +191,35 @@ class ChurnModel:
         for a record. A bad value makes it `degraded`; a record without a usable id is `unscorable`, with
         `status_detail` saying why. Raises nothing for the batch. Words follow the settings of the training run.
         """
-        if not records:
-            return []
         columns = [c for c in self.contract.used if c.role not in ("label", "snapshot")]
         checked = [
             check_record(r, columns) if isinstance(r, Mapping) else ({}, [NOT_A_RECORD]) for r in records
         ]
-        usable = [values.get(self.contract.id.name) is not None for values, _ in checked]
-        rows = [values for (values, _), ok in zip(checked, usable, strict=True) if ok]
-        frame = {c.name: [values[c.name] for values in rows] for c in columns}
+        answers = [self._unscorable(r, problems) for r, (_, problems) in zip(records, checked, strict=True)]
+        usable = [i for i, (values, _) in enumerate(checked) if values.get(self.contract.id.name) is not None]
+        scored = self._scored_records([checked[i][0] for i in usable]) if usable else []
+        for i, fields in zip(usable, scored, strict=True):
+            status, detail = row_status(checked[i][1])
+            answers[i] = {**fields, "score_status": status, "status_detail": detail, **self._lineage}
+        return answers
+
+    def _scored_records(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The id, RECORD_FIELDS and the first text's summary and status of checked records with a usable id."""
+        frame = {name: [row[name] for row in rows] for name in rows[0]}
         prepared = {c.name: notes.prepare(frame[c.name], self.text.of(c.name)) for c in self.contract.texts}
-        scored = self.score(
+        table = self.score(
             frame,
             {name: vectors for name, (_, vectors) in prepared.items()},
             summaries={name: [n.summary for n in found] for name, (found, _) in prepared.items()},
             templates=self.manifest.get("templates", {}),
             quote_from=self.manifest.get("quote_from", "none"),
             embed=lambda column, rows, parts: notes.vectors(parts, self.text.of(column)),
-        )
-        fields = iter(_records(scored.table))
-        texts = iter(zip(*(found for found, _ in prepared.values()), strict=True)) if prepared else iter(())
-        return [
-            self._answer(values, problems, fields, texts) if ok else self._unscorable(record, problems)
-            for record, (values, problems), ok in zip(records, checked, usable, strict=True)
-        ]
-
-    def _answer(self, values: Any, problems: Sequence[Problem], fields: Any, texts: Any) -> dict[str, Any]:
+        ).table
         key = self.contract.id.name
-        answer = {key: values[key], **next(fields)}
-        status, detail = row_status(problems)
-        if self.contract.texts:
-            first = next(texts)[0]
-            answer |= {"ticket_summary": first.summary, "text_status": first.status}
-        return {**answer, "score_status": status, "status_detail": detail, **self._lineage}
+        table = {key: frame[key], **table}
+        for first, _ in list(prepared.values())[:1]:
+            table |= {"ticket_summary": [n.summary for n in first], "text_status": [n.status for n in first]}
+        return _records(table)
 
     def _unscorable(self, record: Any, problems: Sequence[Problem]) -> dict[str, Any]:
         key = self.contract.id.name
@@ -249,46 +238,23 @@ class ChurnModel:
 
     # -- packages ---------------------------------------------------------------------------------------
 
+    def identified(self) -> ChurnModel:
+        """The model under the id of what it learnt."""
+        return replace(self, model_id=content_id(self._trees, self._document()))
+
     def save(self, folder: Path) -> None:
-        """Write `model.json` and `manifest.json` into an existing folder, hashing every file that is there."""
-        (folder / "model.json").write_bytes(self.booster.save_raw("json"))
-        files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json")
-        manifest = {
-            **self.manifest,
-            "format": FORMAT,
-            "model_id": self.model_id,
-            "features": self.spec.to_dict(),
-            "feature_names": self.spec.names,
-            "feature_types": self.spec.types,
-            "calibrator": self.calibrator.to_dict(),
-            "policy": self.policy.to_dict(),
-            "columns": {
-                c.name: c.model_dump(mode="json", by_alias=True, exclude_none=True)
-                for c in self.contract.columns
-            },
-            "text": self.text.model_dump(mode="json"),
-            "sha256": {str(p.relative_to(folder)): file_hash(p) for p in files},
-        }
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        """Write the model into an existing folder, as `package` describes it, under the id of what it learnt."""
+        write_package(folder, self._trees, self._document())
 
     @classmethod
     def load(cls, path: str | Path) -> ChurnModel:
         """Load a package folder, or the champion of a folder of packages.
 
-        Every file's sha256 is checked. Raises InputError where there is no model, ResourceError where a file
-        is missing or changed.
+        Everything in it is checked. Raises InputError where there is no model, ResourceError where a file is
+        missing or changed.
         """
-        folder = Path(path)
-        if not (folder / "manifest.json").is_file() and not folder.name.startswith("m-"):
-            folder = folder / champion_id(folder)
-        manifest = _read_manifest(folder)
-        for name, expected in manifest["sha256"].items():
-            if not (folder / name).is_file():
-                raise ResourceError(
-                    f"{name} is missing from the model package", where=str(folder), fix=RETRAIN
-                )
-            if file_hash(folder / name) != expected:
-                raise ResourceError(f"{name} is not the file that was saved", where=str(folder), fix=RETRAIN)
+        folder = package_folder(Path(path))
+        manifest = read_package(folder)
         booster = xgb.Booster(model_file=str(folder / "model.json"))
         booster.set_param({"nthread": 1})
         spec = FeatureSpec.from_dict(manifest["features"])
@@ -307,46 +273,34 @@ class ChurnModel:
             manifest=manifest,
         )
 
+    @property
+    def _trees(self) -> bytes:
+        return bytes(self.booster.save_raw("json"))
 
-RETRAIN = "restore the package from a backup, `churn-spark rollback`, or train again"
+    def _document(self) -> dict[str, Any]:
+        """What was learnt, and the manifest's lines about the run, JSON-ready."""
+        columns = {
+            c.name: c.model_dump(mode="json", by_alias=True, exclude_none=True) for c in self.contract.columns
+        }
+        document = {
+            **self.manifest,
+            "features": self.spec.to_dict(),
+            "feature_names": self.spec.names,
+            "feature_types": self.spec.types,
+            "calibrator": self.calibrator.to_dict(),
+            "policy": self.policy.to_dict(),
+            "columns": columns,
+            "text": self.text.model_dump(mode="json", exclude={"cache", "chunk_tokens"}),
+        }
+        return json.loads(json.dumps(document))  # type: ignore[no-any-return]
+
+
 NOT_A_RECORD = Problem("not_a_record", "the record is not a mapping of column names to values", ())
 
 
 def row_status(problems: Sequence[Problem]) -> tuple[str, str | None]:
     """`score_status` and `status_detail` of a row with a usable key."""
     return ("degraded", "; ".join(p.message for p in problems)) if problems else ("ok", None)
-
-
-def champion_id(models: Path) -> str:
-    """The id of the live model. Raises InputError where there is none yet."""
-    try:
-        pointer = json.loads((models / CHAMPION).read_text(encoding="utf-8"))
-        return str(pointer["model_id"])
-    except (OSError, ValueError, KeyError):
-        raise InputError(
-            "there is no champion model yet", where=str(models), fix="train one first: churn-spark train"
-        ) from None
-
-
-def file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ResourceError("there is no such model package", where=str(folder), fix=RETRAIN) from None
-    except ValueError:
-        raise ResourceError("manifest.json is not JSON", where=str(folder), fix=RETRAIN) from None
-    if manifest.get("format") != FORMAT:
-        raise ResourceError(
-            f"the package has format {manifest.get('format')}, this version reads {FORMAT}",
-            where=str(folder),
-            fix="train again, or use the version of churn-spark that wrote it",
-        )
-    return manifest  # type: ignore[no-any-return]
 
 
 def _records(table: Mapping[str, Any]) -> list[dict[str, Any]]:

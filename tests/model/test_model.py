@@ -46,15 +46,15 @@ def model() -> ChurnModel:
     booster = xgb.train({"objective": "binary:logistic", "max_depth": 3, "nthread": 1}, data, 20)
     config = load_config()
     return ChurnModel(
-        model_id="m-test",
+        model_id="",
         booster=booster,
         spec=spec,
         calibrator=Calibrator("platt", (0.0, 1.0), (0.1, 1.0)),
         policy=Policy(threshold=0.4, bands=(0.2, 0.4, 0.7)),
         contract=config.contract,
         text=config.text,
-        manifest={"customer_value_column": None},
-    )
+        manifest={"customer_value_column": None, "base_rate": 0.4},
+    ).identified()
 
 
 def record(**changes: object) -> dict[str, object]:
@@ -131,10 +131,10 @@ def test_package_round_trip_gives_the_same_scores(model: ChurnModel, tmp_path) -
 def test_load_finds_the_champion_and_says_when_there_is_none(model: ChurnModel, tmp_path) -> None:
     with pytest.raises(InputError, match="no champion"):
         ChurnModel.load(tmp_path)
-    (tmp_path / "m-test").mkdir()
-    model.save(tmp_path / "m-test")
-    (tmp_path / "champion.json").write_text(json.dumps({"model_id": "m-test"}))
-    assert ChurnModel.load(tmp_path).model_id == "m-test"
+    (tmp_path / model.model_id).mkdir()
+    model.save(tmp_path / model.model_id)
+    (tmp_path / "champion.json").write_text(json.dumps({"model_id": model.model_id}))
+    assert ChurnModel.load(tmp_path).model_id == model.model_id
 
 
 @pytest.mark.parametrize("damage", ["digit", "missing", "manifest", "features"])
@@ -157,3 +157,27 @@ def test_load_refuses_a_package_that_is_not_what_was_saved(model: ChurnModel, tm
         ChurnModel.load(tmp_path)
     assert "json" in caught.value.what
     assert caught.value.exit_code == 23
+
+
+def test_the_id_stands_for_what_was_learnt_and_not_for_the_run(model: ChurnModel) -> None:
+    other_run = replace(model, manifest={**model.manifest, "run_id": "later"}).identified()
+    other_policy = replace(model, policy=replace(model.policy, threshold=0.5)).identified()
+    assert other_run.model_id == model.model_id != other_policy.model_id
+
+
+def test_one_digit_edits_of_a_package_are_refused_or_harmless(model: ChurnModel, tmp_path) -> None:
+    model.save(tmp_path)
+    expected, refused = model.predict([record()]), 0
+    for name in ("manifest.json", "model.json"):
+        saved = (tmp_path / name).read_bytes()
+        digits = np.flatnonzero(np.isin(np.frombuffer(saved, np.uint8), list(b"0123456789")))
+        for place in np.random.default_rng(11).choice(digits, 75, replace=False):
+            digit = str((saved[place] - 47) % 10).encode()
+            (tmp_path / name).write_bytes(saved[:place] + digit + saved[place + 1 :])
+            try:
+                assert ChurnModel.load(tmp_path).predict([record()]) == expected
+            except ResourceError:
+                refused += 1
+        (tmp_path / name).write_bytes(saved)
+    assert refused > 100
+    assert ChurnModel.load(tmp_path).predict([record()]) == expected

@@ -13,7 +13,8 @@ from itertools import product
 from typing import Any
 
 from churn_spark.errors import InputError, ResourceError
-from churn_spark.model.model import CHALLENGER, CHAMPION, ChurnModel
+from churn_spark.model.model import ChurnModel
+from churn_spark.model.package import CHALLENGER, CHAMPION
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.sections import Config
 from churn_spark.spark import storage
