@@ -14,7 +14,7 @@ __all__ = ["ChurnModel", "__version__", "load_config"]
 
 if TYPE_CHECKING:
     from churn_spark.model.model import ChurnModel
-    from churn_spark.settings.sections import load_config
+    from churn_spark.settings.layers import load_config
 
 
 def __getattr__(name: str) -> Any:
@@ -24,7 +24,7 @@ def __getattr__(name: str) -> Any:
 
         return ChurnModel
     if name == "load_config":
-        from churn_spark.settings.sections import load_config
+        from churn_spark.settings.layers import load_config
 
         return load_config
     raise AttributeError(f"module 'churn_spark' has no attribute {name!r}")

@@ -145,7 +145,8 @@ INIT_ROWS = 20_000
 
 
 def _config_command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from churn_spark.settings.sections import build_config, json_schema, merge_layers
+    from churn_spark.settings.layers import build_config, merge_layers
+    from churn_spark.settings.sections import json_schema
 
     if options.what == "schema":
         _say([json.dumps(json_schema(), indent=2)])
@@ -167,7 +168,7 @@ def _tables(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = _config(options)
     from churn_spark.contract.ddl import FORMS
     from churn_spark.contract.published import published
-    from churn_spark.settings.sections import is_table_name
+    from churn_spark.settings.locations import is_table_name
 
     if is_table_name(config.output) and options.form != "markdown":
         raise ConfigError(
@@ -430,7 +431,7 @@ def _named(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _config(options: argparse.Namespace) -> Any:
-    from churn_spark.settings.sections import load_config
+    from churn_spark.settings.layers import load_config
 
     for value in [*options.config, *options.set, getattr(options, "model", "")]:
         if "{{" in value:

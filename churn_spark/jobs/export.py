@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from churn_spark.contract.columns import Contract
 from churn_spark.errors import ConfigError, InputError
-from churn_spark.settings.sections import Config, is_table_name
+from churn_spark.settings.locations import is_table_name
+from churn_spark.settings.sections import Config
 
 CALL_LIST = (
     "customer_id", "churn_probability", "risk_band", "risk_rank", "expected_value", "value_at_risk",

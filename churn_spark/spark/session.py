@@ -13,7 +13,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession, functions
 
 import churn_spark
-from churn_spark.settings.sections import conf_folder
+from churn_spark.settings.layers import conf_folder
 
 BROADCAST_BYTES = 64_000_000
 

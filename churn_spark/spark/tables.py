@@ -17,7 +17,8 @@ from pyspark.sql import types as T
 
 from churn_spark.contract.published import Field
 from churn_spark.errors import ConfigError, ResourceError
-from churn_spark.settings.sections import Config, is_table_name
+from churn_spark.settings.locations import is_table_name
+from churn_spark.settings.sections import Config
 from churn_spark.spark import storage
 
 HADOOP_COMMITTER = "SQLHadoopMapReduceCommitProtocol"

@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedKFold
 from churn_spark.model.features import FeatureSpec
 from churn_spark.model.projection import FOLDS, assemble_unseen, fit_projection
 from churn_spark.notes import prepare as notes
-from churn_spark.settings.sections import load_config
+from churn_spark.settings.layers import load_config
 
 EMBEDDERS = {
     "float32": {"precision": "float32"},

@@ -186,7 +186,7 @@ def session(folder: Path) -> Any:
 def text_stage(file: Path, target: Path, **settings: Any) -> None:
     from pyspark.sql import functions as F
 
-    from churn_spark.settings.sections import load_config
+    from churn_spark.settings.layers import load_config
     from churn_spark.spark.notes.cache import Cache
     from churn_spark.spark.notes.stage import TextCounts, with_texts
 

@@ -31,7 +31,7 @@ from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVe
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import Policy
 from churn_spark.sample.wording import TOPICS, write_note
-from churn_spark.settings.sections import load_config
+from churn_spark.settings.layers import load_config
 from churn_spark.spark.scoring.scores import with_scores
 from churn_spark.spark.session import get_session
 

@@ -16,7 +16,8 @@ from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVe
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import Policy
 from churn_spark.model.rows import Rows
-from churn_spark.settings.sections import Training, load_config
+from churn_spark.settings.layers import load_config
+from churn_spark.settings.sections import Training
 
 N, WIDTH = 1500, 40
 SPEC = FeatureSpec((Numeric("tenure"),), (Categorical("plan_type", ("annual", "monthly")),),

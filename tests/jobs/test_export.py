@@ -11,7 +11,7 @@ import pytest
 from churn_spark.cli import main
 from churn_spark.errors import InputError
 from churn_spark.jobs.export import CALL_LIST, export
-from churn_spark.settings.sections import load_config
+from churn_spark.settings.layers import load_config
 
 
 @pytest.fixture

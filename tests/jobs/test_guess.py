@@ -9,7 +9,7 @@ from helpers import real_table
 
 from churn_spark.cli import main
 from churn_spark.jobs.init import Guess, as_yaml, guess_columns
-from churn_spark.settings.sections import load_config
+from churn_spark.settings.layers import load_config
 
 N = 100
 TABLE = pd.DataFrame(

@@ -9,7 +9,7 @@ import pandas as pd
 from conftest import FAST
 
 from churn_spark.cli import main
-from churn_spark.settings.sections import load_config
+from churn_spark.settings.layers import load_config
 from churn_spark.spark.training.splits import with_split
 
 

@@ -214,7 +214,7 @@ def test_the_model_learns_what_the_sample_hides(spark, output: Path, raw: Path, 
     scores = table(output, "churn_scores")
     rows = pd.read_csv(raw, dtype=str).drop_duplicates("customer_id", keep=False)
     known = rows[rows["churn"].isin(["0", "1"])].merge(pd.read_csv(truth), on="customer_id")
-    from churn_spark.settings.sections import load_config
+    from churn_spark.settings.layers import load_config
     from churn_spark.spark.training.splits import with_split
 
     ids = spark.createDataFrame(known[["customer_id"]])

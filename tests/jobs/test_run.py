@@ -10,7 +10,7 @@ from churn_spark.cli import main
 from churn_spark.errors import InputError, LockedError
 from churn_spark.jobs import run as run_module
 from churn_spark.jobs.run import Run, lock
-from churn_spark.settings.sections import load_config
+from churn_spark.settings.layers import load_config
 
 
 def test_run_finish_records_success_and_clears_the_work_folder(tmp_path):

@@ -13,7 +13,7 @@ from churn_spark.model.calibration import Calibrator
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import Policy
-from churn_spark.settings.sections import load_config
+from churn_spark.settings.layers import load_config
 
 DIMENSION = 384
 

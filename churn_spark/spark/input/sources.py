@@ -23,7 +23,8 @@ from pyspark.sql import types as T
 
 from churn_spark.contract.columns import RESERVED, Contract
 from churn_spark.errors import InputError
-from churn_spark.settings import sections as config
+from churn_spark.settings.locations import is_table_name
+from churn_spark.settings.sections import Input
 from churn_spark.spark.input.files import (
     CORRUPT,
     ROW_ERROR,
@@ -59,7 +60,7 @@ def read_raw(
     location: str,
     *,
     contract: Contract,
-    settings: config.Input,
+    settings: Input,
     need_label: bool,
     max_row_chars: int = MAX_ROW_CHARS,
 ) -> RawTable:
@@ -84,7 +85,7 @@ def read_raw(
     return RawTable(reduce(DataFrame.unionByName, frames), kind, len(files), sum(files.values()), warnings)
 
 
-def read_undeclared(spark: SparkSession, location: str, *, settings: config.Input, rows: int) -> pd.DataFrame:
+def read_undeclared(spark: SparkSession, location: str, *, settings: Input, rows: int) -> pd.DataFrame:
     """The first `rows` rows of a table that has no contract yet: every plain column, as strings."""
     with reading():
         _, _, (layout, *_) = _layouts(spark, location, settings, MAX_ROW_CHARS)
@@ -94,11 +95,11 @@ def read_undeclared(spark: SparkSession, location: str, *, settings: config.Inpu
 
 
 def _layouts(
-    spark: SparkSession, location: str, settings: config.Input, max_row_chars: int
+    spark: SparkSession, location: str, settings: Input, max_row_chars: int
 ) -> tuple[str, Mapping[str, int], list[Layout]]:
     """The kind of a table, its files with their sizes, and how to read each group of them."""
     kind: str = settings.format
-    if kind == "auto" and config.is_table_name(location):
+    if kind == "auto" and is_table_name(location):
         kind = "table"
     files = {} if kind == "table" else list_files(spark, location)
     kind = format_of(files, location) if kind == "auto" else kind
@@ -117,7 +118,7 @@ def _layouts(
 
 
 def _table(spark: SparkSession, name: str) -> DataFrame:
-    if not config.is_table_name(name):
+    if not is_table_name(name):
         raise InputError("not a table name", where=name, fix="use schema.table or catalog.schema.table")
     try:
         return spark.table(name)

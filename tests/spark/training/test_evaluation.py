@@ -15,7 +15,7 @@ from churn_spark.model.calibration import IDENTITY
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, assemble
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import Policy
-from churn_spark.settings.sections import load_config
+from churn_spark.settings.layers import load_config
 from churn_spark.spark.training import evaluate as collected
 
 ROWS = 12_000

@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from churn_spark.errors import ConfigError
-from churn_spark.settings.sections import Config, is_table_name, json_schema, load_config, merge_layers
+from churn_spark.settings.layers import load_config, merge_layers
+from churn_spark.settings.locations import is_table_name
+from churn_spark.settings.sections import Config, json_schema
 
 ROOT = Path(__file__).parents[2]
 

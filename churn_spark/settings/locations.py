@@ -1,0 +1,68 @@
+"""Where tables and models may be: paths or catalog names, told apart and checked as text, before any work."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from churn_spark.errors import ConfigError
+
+FILE_ENDINGS = ("csv", "parquet", "json", "jsonl", "ndjson", "orc", "gz", "bz2", "zst", "txt", "tsv")
+
+_IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
+
+
+def is_table_name(location: str) -> bool:
+    """Whether a location is a catalog name (`schema.table`, `catalog.schema.table`), not a path."""
+    if "/" in location or location.rpartition(".")[2].lower() in FILE_ENDINGS:
+        return False
+    return bool(re.fullmatch(rf"{_IDENTIFIER}(\.{_IDENTIFIER}){{1,2}}", location))
+
+
+def check_locations(*, raw: str, output: str, models: str | None) -> None:
+    """Refuse locations that are neither path nor table name, that climb, or that overlap. Pure text.
+
+    Raises ConfigError.
+    """
+    for key, value in (("raw", raw), ("output", output), ("models", models or "out")):
+        _check_form(key, value)
+    for key, value in (("output", output), ("models", models or "")):
+        if ".." in Path(value).parts:
+            raise ConfigError("the location climbs out with '..'", where=key, fix="name the folder directly")
+    _check_apart(raw, output)
+
+
+def _check_form(key: str, value: str) -> None:
+    if not value or "{{" in value:
+        raise ConfigError(
+            "the location is empty or holds an unresolved {{ }} placeholder",
+            where=key,
+            fix="pass the resolved value",
+        )
+    odd = re.search(r"[\s;'\"`]", value) and "/" not in value
+    if odd and value.rpartition(".")[2].lower() not in FILE_ENDINGS:
+        raise ConfigError(
+            "neither a path nor a table name (letters, digits and _ in up to three dotted parts)",
+            where=key,
+        )
+
+
+def _check_apart(raw: str, output: str) -> None:
+    if is_table_name(raw) or is_table_name(output):
+        if raw == output:
+            raise ConfigError("output is the input", where="output", fix="name another place")
+        return
+    source, target = absolute(raw), absolute(output)
+    if source == target or source in target.parents or target in source.parents:
+        raise ConfigError(
+            "output and input overlap: a run would read what it writes",
+            where=f"output {output}, raw {raw}",
+            fix="put the output into a folder of its own",
+        )
+
+
+def absolute(location: str) -> Path:
+    """A location as a path without its `file:`, links resolved where it is local."""
+    plain = re.sub(r"^file:/*", "/", location)
+    return Path(plain) if "://" in plain or ":/" in plain else Path(os.path.abspath(plain)).resolve()
