@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Matrix = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 
 
 class Columns(Protocol):
@@ -24,6 +25,13 @@ def arrow_array(values: Any, kind: pa.DataType) -> pa.Array:
         values = values.combine_chunks()
     array = values if isinstance(values, pa.Array) else pa.array(values, kind, from_pandas=True)
     return array if array.type == kind else array.cast(kind)
+
+
+def python_values(column: Any) -> list[Any]:
+    """A column of any kind as Python values."""
+    if isinstance(column, list):
+        return column
+    return list(column.to_pylist() if hasattr(column, "to_pylist") else column.tolist())
 
 
 def vector_matrix(column: pa.ChunkedArray, dimension: int) -> Matrix:

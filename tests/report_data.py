@@ -7,9 +7,10 @@ import datetime as dt
 import numpy as np
 import pandas as pd
 
-from churn_spark.evaluation import metrics
-from churn_spark.evaluation.facts import Facts, Finding
+from churn_spark.evaluation import curves, metrics
+from churn_spark.evaluation.findings import Finding
 from churn_spark.model.policy import Policy
+from churn_spark.report.facts import Facts
 
 HOSTILE = "<script>alert(1)</script>"
 POLICY = Policy(threshold=0.164, bands=(0.16, 0.25, 0.5))
@@ -34,7 +35,7 @@ def measure(
     """Metrics and curves of one split."""
     y, p = np.asarray(label, float), np.asarray(probability, float)
     table = metrics.evaluate(y, p, policy=POLICY, split=split, slices=slices, resamples=50)
-    return table, metrics.curves(y, p, policy=POLICY, split=split)
+    return table, curves.curves(y, p, policy=POLICY, split=split)
 
 
 def measured() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -47,7 +48,7 @@ def measured() -> tuple[pd.DataFrame, pd.DataFrame]:
         tables.append(table)
         points.append(lines)
     loss = 0.3 + 0.2 * np.exp(-np.arange(40) / 8)
-    points += [metrics.learning_curve(loss, split=split, n=800) for split in ("train", "validation")]
+    points += [curves.learning_curve(loss, split=split, n=800) for split in ("train", "validation")]
     return pd.concat(tables, ignore_index=True), pd.concat(points, ignore_index=True)
 
 

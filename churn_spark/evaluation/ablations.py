@@ -14,9 +14,10 @@ import xgboost as xgb
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
-from churn_spark.arrays import Matrix
+from churn_spark.arrays import Floats, Matrix
 from churn_spark.evaluation import metrics
-from churn_spark.evaluation.facts import Insights, Measure, find
+from churn_spark.evaluation.findings import Insights
+from churn_spark.evaluation.measures import Measure, find
 from churn_spark.model.calibration import fit_calibrator
 from churn_spark.model.features import FeatureSpec
 from churn_spark.model.model import ChurnModel
@@ -25,7 +26,6 @@ from churn_spark.model.rows import Rows
 from churn_spark.model.search import SPACE
 from churn_spark.settings.sections import Training
 
-Floats = npt.NDArray[np.float64]
 TABLE, TEXT, BOTH = "table only", "text only", "table and text"
 TEXT_INPUTS = 32
 TREES = (*SPACE, "reg_alpha", "max_bin", "scale_pos_weight")

@@ -17,7 +17,8 @@ from sklearn.metrics import roc_auc_score
 
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.evaluation.ablations import Ablations
-from churn_spark.evaluation.facts import Finding, number, percent
+from churn_spark.evaluation.findings import Finding
+from churn_spark.evaluation.words import number, percent
 from churn_spark.settings.sections import Leakage
 
 # Names of things that only exist once a customer has left, in snake_case.

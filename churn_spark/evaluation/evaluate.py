@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from churn_spark.contract.columns import SPLITS
-from churn_spark.evaluation import metrics
+from churn_spark.evaluation import curves, metrics
 from churn_spark.model.calibration import IDENTITY, fit_calibrator
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import fit_policy
@@ -76,7 +76,7 @@ def evaluate(provisional: ChurnModel, scores: Scores, *, losses: dict[str, Seque
             tables.append(_measured(model, cells, split="test", slice_name=slice_name, cutoff=cutoff))
     sizes = {name: round(rows.loc[rows["split"] == name, "weight"].sum()) for name in SPLITS}
     points += [
-        metrics.learning_curve(loss, split=name, n=sizes[name]) for name, loss in losses.items() if len(loss)
+        curves.learning_curve(loss, split=name, n=sizes[name]) for name, loss in losses.items() if len(loss)
     ]
     return Evaluation(
         model=model,
@@ -119,4 +119,4 @@ def _measured(model: ChurnModel, rows: pd.DataFrame, **how: Any) -> pd.DataFrame
 
 
 def _drawn(model: ChurnModel, rows: pd.DataFrame, *, split: str) -> pd.DataFrame:
-    return metrics.curves(**_known(model, rows), policy=model.policy, split=split)
+    return curves.curves(**_known(model, rows), policy=model.policy, split=split)

@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from churn_spark.evaluation.counts import chance_gap
 from churn_spark.evaluation.evaluate import Evaluation
-from churn_spark.evaluation.facts import Finding, Measure, find, on_test, signed
-from churn_spark.evaluation.metrics import LOWER_IS_BETTER, chance_gap
+from churn_spark.evaluation.findings import Finding
+from churn_spark.evaluation.measures import Measure, find, on_test
+from churn_spark.evaluation.metrics import LOWER_IS_BETTER
+from churn_spark.evaluation.words import signed
 from churn_spark.settings.sections import Promotion
 
 

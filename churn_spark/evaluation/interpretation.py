@@ -17,8 +17,6 @@ FEWEST = 10  # customers behind a point
 EXAMPLES = 3  # in each direction
 LEVELS = (1.0, 0.97, 0.6, 0.2)  # quantiles of the probability whose reasons are shown
 
-Floats = npt.NDArray[np.float64]
-
 
 def interpret(model: ChurnModel, rows: Rows) -> dict[str, pd.DataFrame]:
     """Explain the scores of at most 5,000 test rows by TreeSHAP contributions (Lundberg et al. 2018).

@@ -12,7 +12,7 @@ import pandas as pd
 
 from churn_spark.errors import ChurnError
 from churn_spark.evaluation.evaluate import Evaluation
-from churn_spark.evaluation.facts import Insights
+from churn_spark.evaluation.findings import Insights
 from churn_spark.evaluation.gates import Challenge, Verdict
 from churn_spark.jobs.prepare import Prepared
 from churn_spark.jobs.run import Run
@@ -125,5 +125,3 @@ def nested_metrics(result: Evaluation) -> dict[str, dict[str, float | None]]:
         }
         for split, rows in table.groupby("split")
     }
-
-

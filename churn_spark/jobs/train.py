@@ -17,7 +17,7 @@ from churn_spark.errors import GateError, InputError
 from churn_spark.evaluation import audit
 from churn_spark.evaluation.ablations import measure_ablations, variant_metrics
 from churn_spark.evaluation.evaluate import Evaluation, evaluate
-from churn_spark.evaluation.facts import Finding, Insights
+from churn_spark.evaluation.findings import Finding, Insights
 from churn_spark.evaluation.gates import Challenge, Verdict, decide
 from churn_spark.evaluation.interpretation import interpret
 from churn_spark.evaluation.phrases import count_phrases, separating_phrases

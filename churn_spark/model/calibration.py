@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, log_expit, logit
 
+from churn_spark.arrays import Floats
 from churn_spark.errors import ResourceError
 
 Kind = Literal["identity", "platt", "isotonic"]
-Floats = NDArray[np.float64]
 
 MIN_PLATT = 30  # rows of the rarer class: below, two parameters are noise and the booster is left alone
 MIN_ISOTONIC = 1000  # below, isotonic regression overfits (Niculescu-Mizil & Caruana 2005)

@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit, roots_jacobi
 
+from churn_spark.arrays import Floats
 from churn_spark.errors import ConfigError, InputError, ResourceError
-
-Floats = NDArray[np.float64]
 
 BANDS = ("low", "medium", "high", "very_high")
 VERY_HIGH_ODDS = 3.0  # very_high begins at this many times the odds at which high begins

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from churn_spark.arrays import Columns, Matrix
+from churn_spark.arrays import Columns, Matrix, python_values
 
 BASELINE = "baseline"
 BASELINE_TEXT = "Where every customer starts"
@@ -75,19 +75,12 @@ def in_words(
     texts: list[list[str]] = []
     for place, group in enumerate(groups):
         is_text = group in quotes
-        raw = list(quotes[group]) if is_text else _plain(columns[group])
+        raw = list(quotes[group]) if is_text else python_values(columns[group])
         say = _Words(group, is_text, templates.get(group))
         texts.append([say(v, e) for v, e in zip(raw, effects[:, place].tolist(), strict=True)])
         values.append([None] * len(raw) if is_text else [format_value(v) for v in raw])
     order = np.argsort(-np.abs(effects[:, : len(groups)]), axis=1, kind="stable")
     return Reasons(tuple(groups), effects, tuple(values), tuple(texts), order)
-
-
-def _plain(column: Any) -> list[Any]:
-    """A column of any kind as Python values."""
-    if isinstance(column, list):
-        return column
-    return list(column.to_pylist() if hasattr(column, "to_pylist") else column.tolist())
 
 
 YES = ("1", "yes", "true", "y", "t")

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from churn_spark.evaluation.facts import number, percent
+from churn_spark.evaluation.words import number, percent
 
 # Each colour has its own name, so that the report can swap it for the dark one.
 COLOURS = {"paper": "#ffffff", "ink": "#1b2733", "muted": "#66758a", "grid": "#e4e9ef",

@@ -12,22 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from churn_spark.evaluation.facts import (
-    THOUSAND,
-    Facts,
-    amount,
-    find,
-    in_points,
-    interval,
-    number,
-    on_test,
-    percent,
-    plain,
-    points,
-    profit_share,
-    slice_table,
-)
-from churn_spark.evaluation.metrics import PERCENTS
+from churn_spark.evaluation.counts import PERCENTS
+from churn_spark.evaluation.measures import find, on_test
+from churn_spark.evaluation.words import amount, in_points, interval, number, percent, plain
 from churn_spark.report.canvas import (
     BEHIND,
     FAINT,
@@ -48,6 +35,7 @@ from churn_spark.report.canvas import (
     to_svg,
     wilson,
 )
+from churn_spark.report.facts import THOUSAND, Facts, points, profit_share, slice_table
 
 MAX_SOURCES, MAX_SLICES, MAX_PANELS = 12, 24, 6
 NOTHING = "Cannot be drawn: the test customers do not hold enough of both kinds"

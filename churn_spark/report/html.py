@@ -10,22 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from churn_spark.evaluation.facts import (
-    THOUSAND,
-    Facts,
-    Finding,
-    amount,
-    contacted_share,
-    find,
-    interval,
-    number,
-    on_test,
-    percent,
-    plain,
-    signed,
-)
+from churn_spark.evaluation.findings import Finding
+from churn_spark.evaluation.measures import find, on_test
+from churn_spark.evaluation.words import amount, interval, number, percent, plain, signed
 from churn_spark.model.policy import BANDS
 from churn_spark.report import figures
+from churn_spark.report.facts import THOUSAND, Facts, contacted_share
 from churn_spark.report.model_card import write_model_card
 from churn_spark.report.page import PAGE, STYLE
 from churn_spark.report.takeaways import takeaway

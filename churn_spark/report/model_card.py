@@ -9,17 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from churn_spark.evaluation.facts import (
-    THOUSAND,
-    Facts,
-    amount,
-    find,
-    interval,
-    number,
-    on_test,
-    percent,
-    plain,
-)
+from churn_spark.evaluation.measures import find, on_test
+from churn_spark.evaluation.words import amount, interval, number, percent, plain
+from churn_spark.report.facts import THOUSAND, Facts
 from churn_spark.report.verdict import CROSS_SECTION, a_forecast, answers, headline
 
 METRICS = {

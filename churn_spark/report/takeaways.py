@@ -7,22 +7,9 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from churn_spark.evaluation.facts import (
-    THOUSAND,
-    Facts,
-    Measure,
-    amount,
-    find,
-    in_points,
-    number,
-    on_test,
-    percent,
-    plain,
-    points,
-    profit_share,
-    signed,
-    slice_table,
-)
+from churn_spark.evaluation.measures import Measure, find, on_test
+from churn_spark.evaluation.words import amount, in_points, number, percent, plain, signed
+from churn_spark.report.facts import THOUSAND, Facts, points, profit_share, slice_table
 from churn_spark.report.verdict import calibrated, gain_over
 
 Takeaway = Callable[[pd.DataFrame, pd.DataFrame, Facts], str]

@@ -8,22 +8,10 @@ from typing import Literal
 
 import pandas as pd
 
-from churn_spark.evaluation.facts import (
-    THOUSAND,
-    Facts,
-    Measure,
-    amount,
-    contacted_share,
-    find,
-    in_points,
-    interval,
-    number,
-    on_test,
-    percent,
-    plain,
-    signed,
-)
-from churn_spark.evaluation.metrics import chance_gap
+from churn_spark.evaluation.counts import chance_gap
+from churn_spark.evaluation.measures import Measure, find, on_test
+from churn_spark.evaluation.words import amount, in_points, interval, number, percent, plain, signed
+from churn_spark.report.facts import THOUSAND, Facts, contacted_share
 
 State = Literal["ok", "warn", "fail", "unknown"]
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from churn_spark.arrays import Floats
 from churn_spark.errors import ConfigError
 from churn_spark.sample.wording import TOPICS, write_note
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     pass
 
 Form = Literal["clean", "raw", "truth"]
-Floats = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.int64]  # customers x topics: 0 not mentioned, 1 mild, 2 strong
 
 BLOCK = 1_000

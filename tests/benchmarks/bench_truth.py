@@ -18,7 +18,7 @@ import pandas as pd
 
 from churn_spark import ChurnModel
 from churn_spark.cli import main
-from churn_spark.evaluation.metrics import Counts, money_metrics, probability_metrics, ranking_metrics
+from churn_spark.evaluation.counts import Counts, money_metrics, probability_metrics, ranking_metrics
 from churn_spark.sample.customers import write_csv
 from churn_spark.settings.layers import load_config
 from churn_spark.spark.session import get_session

@@ -7,7 +7,7 @@ import pytest
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.evaluation import audit
 from churn_spark.evaluation.audit import Overlap
-from churn_spark.evaluation.facts import Finding
+from churn_spark.evaluation.findings import Finding
 from churn_spark.evaluation.phrases import count_phrases, separating_phrases
 from churn_spark.sample.customers import customers
 from churn_spark.settings.sections import Leakage

@@ -9,8 +9,9 @@ import xgboost as xgb
 
 from churn_spark.evaluation import audit
 from churn_spark.evaluation.ablations import measure_ablations, variant_metrics
-from churn_spark.evaluation.facts import Insights, find
+from churn_spark.evaluation.findings import Insights
 from churn_spark.evaluation.interpretation import interpret
+from churn_spark.evaluation.measures import find
 from churn_spark.model.calibration import IDENTITY
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
 from churn_spark.model.model import ChurnModel

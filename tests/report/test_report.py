@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from report_data import HOSTILE, everything, facts, measure, measured, simulate
 
-from churn_spark.evaluation.facts import Finding
+from churn_spark.evaluation.findings import Finding
 from churn_spark.report.html import write_model_card, write_report
 
 NO_CURVES = pd.DataFrame()

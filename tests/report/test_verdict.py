@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_data import comparison, facts, measure, measured, simulate
 
-from churn_spark.evaluation.facts import Finding, amount, number, percent, plain, profit_share, signed
+from churn_spark.evaluation.findings import Finding
+from churn_spark.evaluation.words import amount, number, percent, plain, signed
+from churn_spark.report.facts import profit_share
 from churn_spark.report.takeaways import TAKEAWAYS, takeaway
 from churn_spark.report.verdict import (
     a_forecast,
