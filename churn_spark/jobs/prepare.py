@@ -13,8 +13,9 @@ from churn_spark.contract.columns import Contract
 from churn_spark.jobs.run import Run
 from churn_spark.spark import storage
 from churn_spark.spark.input.files import reading
+from churn_spark.spark.input.rules import Purpose
 from churn_spark.spark.input.sources import read_raw
-from churn_spark.spark.input.validation import Counts, LabelUse, check_gates, split_valid
+from churn_spark.spark.input.validation import Counts, check_gates, split_valid
 from churn_spark.spark.notes.pricing import price_texts
 from churn_spark.spark.notes.stage import TextCounts, with_texts
 from churn_spark.spark.tables import with_comments
@@ -33,10 +34,10 @@ class Prepared:
 
 def prepare(run: Run) -> None:
     """Validate the raw table and fill the text cache; publishes only the rejected rows."""
-    prepare_rows(run, label="ignored")
+    prepare_rows(run, purpose="score")
 
 
-def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
+def prepare_rows(run: Run, *, purpose: Purpose) -> Prepared:
     """Raw table -> prepared rows; rejected rows go to `churn_rejects` before any gate can end the run."""
     config, contract = run.config, run.config.contract
     cache = run.cache
@@ -49,7 +50,7 @@ def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
                 config.raw,
                 contract=contract,
                 settings=config.input,
-                need_label=label == "required",
+                need_label=purpose == "train",
                 max_row_chars=config.validation.max_row_chars,
             )
             for warning in raw.warnings:
@@ -58,7 +59,7 @@ def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
                 raw.df,
                 contract,
                 settings=config.validation,
-                label=label,
+                purpose=purpose,
                 folder=storage.join(run.work, "validated"),
             )
             counts = checked.counts
@@ -71,7 +72,7 @@ def prepare_rows(run: Run, *, label: LabelUse) -> Prepared:
                       "duplicates": counts.duplicates}  # fmt: skip
             if counts.rejected and not run.dry:
                 facts["table"] = _publish_rejects(run, checked.rejected)
-        check_gates(counts, settings=config.validation, label=label)
+        check_gates(counts, settings=config.validation, purpose=purpose)
         valid = _limited(checked.valid, contract, run.limit)
         texts = [c.name for c in contract.texts]
         if run.dry:

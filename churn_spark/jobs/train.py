@@ -61,7 +61,7 @@ def train(run: Run) -> None:
         require_optuna()
     with run.locked():
         num_workers(run.spark, config.training)
-        prepared = prepare_rows(run, label="required")
+        prepared = prepare_rows(run, purpose="train")
         if run.dry:
             return
         with run.step("split") as facts:

@@ -16,13 +16,12 @@ from churn_spark.contract.columns import Column, Contract
 from churn_spark.contract.rules import check_record
 from churn_spark.errors import InputError
 from churn_spark.settings.sections import Validation
+from churn_spark.spark.input.rules import Purpose, with_errors
 from churn_spark.spark.input.validation import (
     Counts,
-    LabelUse,
     Validated,
     check_gates,
     split_valid,
-    with_errors,
 )
 
 SETTINGS = Validation(max_id_chars=20)
@@ -82,28 +81,28 @@ def raw_table(spark: SparkSession, contract: Contract, rows: list[tuple[Any, ...
     return spark.createDataFrame(rows, ", ".join(f"{name} string" for name in names))
 
 
-@pytest.mark.parametrize("label", ["required", "ignored"])
-def test_with_errors_agrees_with_check_record(spark: SparkSession, label: LabelUse) -> None:
+@pytest.mark.parametrize("purpose", ["train", "score"])
+def test_with_errors_agrees_with_check_record(spark: SparkSession, purpose: Purpose) -> None:
     values = [*NASTY, *random_values(1500)]
     columns = EVERY_RULE.used
     df = raw_table(spark, EVERY_RULE, [(*[value] * len(columns), None, None) for value in values])
-    checked = with_errors(df.coalesce(1), EVERY_RULE, settings=SETTINGS, label=label).collect()
+    checked = with_errors(df.coalesce(1), EVERY_RULE, settings=SETTINGS, purpose=purpose).collect()
     assert len(checked) == len(values)
     for value, row in zip(values, checked, strict=True):
         record = dict.fromkeys((c.name for c in columns), value)
         typed, problems = check_record(record, columns, max_id_chars=SETTINGS.max_id_chars)
         expected = {(p.name, p.message, p.columns) for p in problems}
-        if label == "required" and typed["churn"] is None and "churn" not in {p.columns[0] for p in problems}:
+        if purpose == "train" and typed["churn"] is None and "churn" not in {p.columns[0] for p in problems}:
             expected.add(("label_missing", "churn: the label is missing", ("churn",)))
-        if label == "ignored":
+        if purpose == "score":
             expected = {problem for problem in expected if problem[2] != ("churn",)}
         found = [(p.name, p.message, tuple(p.columns)) for p in (*row._errors, *row._warnings)]
         assert set(found) == expected, repr(value)
         assert len(found) == len(expected)
         assert {c.name: row[c.name] for c in columns} == typed, repr(value)
         errors = {p.columns[0] for p in row._errors}
-        assert label == "required" or errors <= {"id"}
-        assert label == "ignored" or not row._warnings
+        assert purpose == "train" or errors <= {"id"}
+        assert purpose == "score" or not row._warnings
 
 
 # -- the split of a table -------------------------------------------------------------------------------
@@ -127,13 +126,13 @@ ROWS = [
 ]
 
 
-def split(spark: SparkSession, folder: Path, label: LabelUse) -> Validated:
+def split(spark: SparkSession, folder: Path, purpose: Purpose) -> Validated:
     df = raw_table(spark, CONTRACT, ROWS)
-    return split_valid(df, CONTRACT, settings=SETTINGS, label=label, folder=str(folder / "work"))
+    return split_valid(df, CONTRACT, settings=SETTINGS, purpose=purpose, folder=str(folder / "work"))
 
 
 def test_split_valid_keeps_or_rejects_every_row_in_training(spark: SparkSession, tmp_path: Path) -> None:
-    found = split(spark, tmp_path, "required")
+    found = split(spark, tmp_path, "train")
     assert found.valid.dtypes[:5] == [
         ("id", "string"),
         ("age", "bigint"),
@@ -176,7 +175,7 @@ def test_split_valid_keeps_or_rejects_every_row_in_training(spark: SparkSession,
 
 
 def test_split_valid_drops_no_row_with_a_key_in_scoring(spark: SparkSession, tmp_path: Path) -> None:
-    found = split(spark, tmp_path, "ignored")
+    found = split(spark, tmp_path, "score")
     valid = {row.id: row for row in found.valid.collect()}
     assert set(valid) == {"a", "b", "c", "d", "e", "f", "g", "h"}
     assert (valid["d"].age, valid["d"].plan) == (40, "pro")  # what its rows agree on
@@ -203,13 +202,13 @@ def test_split_valid_reads_nothing_twice_and_explains_a_failed_read(
     source = tmp_path / "raw"
     raw_table(spark, CONTRACT, ROWS[:2]).coalesce(1).write.parquet(str(source))
     df = spark.read.parquet(str(source))
-    found = split_valid(df, CONTRACT, settings=SETTINGS, label="required", folder=str(tmp_path / "a"))
+    found = split_valid(df, CONTRACT, settings=SETTINGS, purpose="train", folder=str(tmp_path / "a"))
     part = next(source.glob("*.parquet"))
     (source / f".{part.name}.crc").unlink()
     part.write_bytes(part.read_bytes()[:100])
     assert found.valid.count() == 2  # from the files written, not from the source
     with pytest.raises(InputError, match="not a whole Parquet") as caught:
-        split_valid(df, CONTRACT, settings=SETTINGS, label="required", folder=str(tmp_path / "b"))
+        split_valid(df, CONTRACT, settings=SETTINGS, purpose="train", folder=str(tmp_path / "b"))
     assert part.name in caught.value.where
 
 
@@ -219,7 +218,7 @@ def test_split_valid_uses_customer_and_snapshot_as_the_key(spark: SparkSession, 
     )
     rows = [("a", "2024-01-01", "1"), ("a", "2024-02-01", "2"), ("a", None, "3"), ("b", "x", "4")]
     df = raw_table(spark, contract, [(*row, None, None) for row in rows])
-    found = split_valid(df, contract, settings=SETTINGS, label="ignored", folder=str(tmp_path / "work"))
+    found = split_valid(df, contract, settings=SETTINGS, purpose="score", folder=str(tmp_path / "work"))
     assert {(row.day, row.age) for row in found.valid.collect()} == {
         (dt.date(2024, 1, 1), 1.0),
         (dt.date(2024, 2, 1), 2.0),
@@ -230,10 +229,10 @@ def test_split_valid_uses_customer_and_snapshot_as_the_key(spark: SparkSession, 
 
 def test_split_valid_takes_an_empty_table(spark: SparkSession, tmp_path: Path) -> None:
     df = raw_table(spark, CONTRACT, ROWS[:1]).where(F.lit(False))
-    found = split_valid(df, CONTRACT, settings=SETTINGS, label="ignored", folder=str(tmp_path / "work"))
+    found = split_valid(df, CONTRACT, settings=SETTINGS, purpose="score", folder=str(tmp_path / "work"))
     assert found.counts.rows_in == 0
     assert found.valid.columns == ["id", "age", "plan", "churn", "note", "_warnings"]
-    check_gates(found.counts, settings=SETTINGS, label="ignored")
+    check_gates(found.counts, settings=SETTINGS, purpose="score")
 
 
 # -- gates ----------------------------------------------------------------------------------------------
@@ -241,15 +240,15 @@ def test_split_valid_takes_an_empty_table(spark: SparkSession, tmp_path: Path) -
 GOOD = Counts(1000, 1000, 0, 0, 0, churners=100, stayers=900, by_rule={}, by_warning={})
 
 
-@pytest.mark.parametrize("label", ["required", "ignored"])
-def test_check_gates_limits_the_share_of_bad_rows(label: LabelUse) -> None:
-    check_gates(replace(GOOD, rejected=50), settings=SETTINGS, label=label)
+@pytest.mark.parametrize("purpose", ["train", "score"])
+def test_check_gates_limits_the_share_of_bad_rows(purpose: Purpose) -> None:
+    check_gates(replace(GOOD, rejected=50), settings=SETTINGS, purpose=purpose)
     rules = {"age:not_a_number": 40, "malformed_row": 21}
     with pytest.raises(InputError, match=r"6\.1%.*age:not_a_number 40, malformed_row 21") as caught:
-        check_gates(replace(GOOD, rejected=61, by_rule=rules), settings=SETTINGS, label=label)
+        check_gates(replace(GOOD, rejected=61, by_rule=rules), settings=SETTINGS, purpose=purpose)
     assert caught.value.exit_code == 20
     with pytest.raises(InputError, match=r"100\.0%"):
-        check_gates(replace(GOOD, degraded=1000), settings=SETTINGS, label=label)
+        check_gates(replace(GOOD, degraded=1000), settings=SETTINGS, purpose=purpose)
 
 
 @pytest.mark.parametrize(
@@ -263,6 +262,6 @@ def test_check_gates_limits_the_share_of_bad_rows(label: LabelUse) -> None:
 )
 def test_check_gates_needs_both_classes_to_train_but_not_to_score(counts: Counts, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        check_gates(counts, settings=SETTINGS, label="required")
-    check_gates(counts, settings=SETTINGS, label="ignored")
-    check_gates(GOOD, settings=SETTINGS, label="required")
+        check_gates(counts, settings=SETTINGS, purpose="train")
+    check_gates(counts, settings=SETTINGS, purpose="score")
+    check_gates(GOOD, settings=SETTINGS, purpose="train")
