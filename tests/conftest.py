@@ -1,17 +1,24 @@
-"""One Spark session for all tests. Those using it are marked `spark`, those with real models, servers, pictures or
-subprocesses `slow`: `-m "not spark and not slow"` is the inner loop, a few seconds.
+"""One Spark session and one trained output for all tests. Those using them are marked `spark`, those with real models,
+servers, pictures or subprocesses `slow`: `-m "not spark and not slow"` is the inner loop, a few seconds.
 """
 
 from __future__ import annotations
 
 import os
+
+# Before numpy is loaded: threads that wait for each other cost more than they save.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import EVERYONE, FAST, ROWS, listing
 
 SLOW = {"test_embedders", "test_remote", "test_summarizers", "test_project", "test_notebooks", "test_report",
-        "test_figures", "test_verdict", "test_sample", "test_metrics", "test_redaction"}  # fmt: skip
+        "test_figures", "test_verdict", "test_sample", "test_metrics", "test_redaction", "test_documents",
+        "test_architecture", "test_interpretation"}  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,11 +49,6 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     session.stop()
 
 
-ROWS = 900
-FAST = ["--set", "training.n_estimators=40"]
-EVERYONE = ["--set", "scoring.include_left=true"]  # the sample says who left, and tests want many rows
-
-
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small generated customer table as CSV."""
@@ -59,7 +61,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def output(spark: object, raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An output folder after one training and two scoring runs."""
+    """An output folder after one training and two scoring runs; to be read only."""
     from churn_spark.cli import main
 
     folder = tmp_path_factory.mktemp("out") / "tables"
@@ -68,3 +70,20 @@ def output(spark: object, raw: Path, tmp_path_factory: pytest.TempPathFactory) -
     for day in ("2026-01-30", "2026-01-31"):
         assert main(["score", *place, *EVERYONE, "--score-date", day]) == 0
     return folder
+
+
+@pytest.fixture
+def own_output(output: Path, tmp_path: Path) -> Path:
+    """A copy of `output` for a test that runs a job on it."""
+    return Path(shutil.copytree(output, tmp_path / "own"))
+
+
+@pytest.fixture(autouse=True)
+def _output_stays_as_it_is(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test that changes what other tests read."""
+    if "output" not in request.fixturenames or not (shared := request.getfixturevalue("output")).exists():
+        yield
+        return
+    before = listing(shared)
+    yield
+    assert listing(shared) == before, "this test changed the shared output: take own_output"

@@ -39,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class FakeOpenAI(ThreadingHTTPServer):
-    """Keeps what it was asked: `requests` holds (start time, authorization, body) in order of arrival."""
+    """Keeps what it was asked: `requests` holds (authorization, body) in order of arrival."""
 
     daemon_threads = True
     block_on_close = False
@@ -48,7 +48,7 @@ class FakeOpenAI(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script: list[Reply] = []
         self.default: Reply = good()
-        self.requests: list[tuple[float, str, dict[str, Any]]] = []
+        self.requests: list[tuple[str, dict[str, Any]]] = []
         self.open = self.most_open = 0
         self._lock = threading.Lock()
 
@@ -58,11 +58,11 @@ class FakeOpenAI(ThreadingHTTPServer):
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
-        return [body for _, _, body in self.requests]
+        return [body for _, body in self.requests]
 
     def next_reply(self, authorization: str, body: dict[str, Any]) -> Reply:
         with self._lock:
-            self.requests.append((time.monotonic(), authorization, body))
+            self.requests.append((authorization, body))
             return self.script.pop(0) if self.script else self.default
 
     def handle_error(self, request: Any, client_address: Any) -> None:

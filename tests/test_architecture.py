@@ -35,7 +35,9 @@ def test_only_the_console_ends_the_process_or_prints() -> None:
 
 
 def test_every_kernel_module_works_with_spark_blocked() -> None:
-    code = "import sys; sys.modules.update(pyspark=None, py4j=None)\n" + "\n".join(f"import {m}" for m in kernel())
+    code = "import sys; sys.modules.update(pyspark=None, py4j=None)\n" + "\n".join(
+        f"import {m}" for m in kernel()
+    )
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\nprint('ok')"], capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

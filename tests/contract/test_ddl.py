@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from churn_spark.cli import main
 from churn_spark.contract.ddl import BIGQUERY, FORMS, TRINO, _translated
 from churn_spark.contract.published import published
 from churn_spark.settings.layers import load_config
 
-ROOT = Path(__file__).parents[2]
 ERRORS = "array<struct<name:string,message:string,columns:array<string>>>"
 
 

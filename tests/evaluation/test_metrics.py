@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import count_calls
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
@@ -312,6 +313,16 @@ def test_evaluate_with_equal_own_values_changes_nothing():
     plain = evaluate(label, probability, policy=policy, split="t")
     valued = evaluate(label, probability, policy=policy, split="t", value=np.full(800, 200.0))
     pd.testing.assert_frame_equal(plain, valued)
+
+
+def test_evaluate_calls_no_more_functions_for_more_rows():
+    def calls(rows):
+        label, probability = simulate(rows)
+        customer = np.arange(rows).astype(str)
+        return count_calls(lambda: evaluate(label, probability, policy=POLICY, split="t", customer=customer))
+
+    calls(100)  # what is imported on first use
+    assert calls(10_000) < 1.1 * calls(2_000)
 
 
 def test_compare_finds_a_better_score_and_its_interval_is_narrower_than_either():

@@ -15,7 +15,7 @@ from churn_spark.settings.layers import load_config
 
 
 @pytest.fixture
-def output(tmp_path: Path) -> Path:
+def scored(tmp_path: Path) -> Path:
     """Two dates; on the newer four customers, of whom one is not recommended."""
     rows = pd.DataFrame(
         {name: ["x", '=HYPERLINK("x")', "-1+2", "last"] for name in CALL_LIST}
@@ -38,8 +38,8 @@ def run(output: Path, *arguments: str) -> Path:
     return target
 
 
-def test_export_csv_is_sorted_by_value_and_cannot_run_as_a_formula(output: Path) -> None:
-    with run(output, "--top", "2").open(newline="") as file:
+def test_export_csv_is_sorted_by_value_and_cannot_run_as_a_formula(scored: Path) -> None:
+    with run(scored, "--top", "2").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [r["customer_id"] for r in rows] == ["'-1+2", '\'=HYPERLINK("x")']
     assert [r["expected_value"] for r in rows] == ["5.0", "5.0"]
@@ -48,8 +48,8 @@ def test_export_csv_is_sorted_by_value_and_cannot_run_as_a_formula(output: Path)
 
 
 @pytest.mark.parametrize("file_format", ["json", "parquet"])
-def test_export_to_data_formats_keeps_the_exact_text(output: Path, file_format: str) -> None:
-    path = run(output, "--format", file_format)
+def test_export_to_data_formats_keeps_the_exact_text(scored: Path, file_format: str) -> None:
+    path = run(scored, "--format", file_format)
     ids = (
         [json.loads(line)["customer_id"] for line in path.read_text().splitlines()]
         if file_format == "json"
@@ -58,9 +58,9 @@ def test_export_to_data_formats_keeps_the_exact_text(output: Path, file_format: 
     assert ids == ["-1+2", '=HYPERLINK("x")', "x"]
 
 
-def test_export_of_a_date_that_was_not_scored_names_the_newest(output: Path) -> None:
-    config = load_config(options={"output": str(output)})
+def test_export_of_a_date_that_was_not_scored_names_the_newest(scored: Path) -> None:
+    config = load_config(options={"output": str(scored)})
     with pytest.raises(InputError, match="no scores of 2025-01-01"):
         export(config, top=5, file_format="csv", day=dt.date(2025, 1, 1), to=None)
     assert export(config, top=5, file_format="csv", day=dt.date(2026, 1, 30), to=None).rows == 1
-    assert main(["export", "--output", str(output / "nothing")]) == 20
+    assert main(["export", "--output", str(scored / "nothing")]) == 20

@@ -6,20 +6,15 @@ import random
 from pathlib import Path
 
 import pandas as pd
-from conftest import FAST
+from helpers import FAST, ROOT, last_run
 
 from churn_spark.cli import main
 from churn_spark.settings.layers import load_config
 from churn_spark.spark.training.splits import with_split
 
 
-def last_run(output: Path) -> dict[str, object]:
-    newest = max((output / "_runs").glob("*/run.json"), key=lambda p: p.stat().st_mtime)
-    return json.loads(newest.read_text())  # type: ignore[no-any-return]
-
-
 def test_shuffled_labels_cannot_be_learnt_and_are_not_promoted(spark, tmp_path: Path) -> None:
-    with Path("data/sample/customers.csv").open(newline="") as file:
+    with (ROOT / "data/sample/customers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     labels = [r["churn"] for r in rows]
     random.Random(1).shuffle(labels)
@@ -28,12 +23,12 @@ def test_shuffled_labels_cannot_be_learnt_and_are_not_promoted(spark, tmp_path: 
     settings = ["--set", "columns.ticket_notes=null", "--set", "split.test=0.6"]
     place = ["--raw", str(tmp_path / "shuffled.csv"), "--output", str(tmp_path / "out")]
     assert main(["train", "-q", *place, *FAST, *settings]) == 21
-    assert 0.45 < last_run(tmp_path / "out")["metrics"]["roc_auc"] < 0.55  # type: ignore[index]
+    assert 0.45 < last_run(tmp_path / "out")["metrics"]["roc_auc"] < 0.55
     assert not (tmp_path / "out/models/champion.json").exists()
 
 
 def test_perturbed_test_rows_change_nothing_that_was_fitted(
-    spark, output: Path, raw: Path, tmp_path: Path
+    spark, own_output: Path, raw: Path, tmp_path: Path
 ) -> None:
     """The model's name is a hash of all that was learnt: trees, categories, calibrator, threshold, bands."""
     frame = pd.read_csv(raw, dtype=str, keep_default_na=False)
@@ -48,8 +43,8 @@ def test_perturbed_test_rows_change_nothing_that_was_fitted(
     frame.loc[held, "tenure"] = "7"
     frame.to_csv(tmp_path / "perturbed.csv", index=False)
     place = ["--raw", str(tmp_path / "perturbed.csv"), "--output", str(tmp_path / "out")]
-    notes = ["--set", f"text.cache={output / 'churn_notes'}"]
+    notes = ["--set", f"text.cache={own_output / 'churn_notes'}"]
     code = main(["train", "-q", *place, *FAST, *notes])
     record = last_run(tmp_path / "out")
     assert code == record["exit_code"] == 21  # the flipped labels look like a model worse than none
-    assert record["model_id"] == json.loads((output / "models/champion.json").read_text())["model_id"]
+    assert record["model_id"] == json.loads((own_output / "models/champion.json").read_text())["model_id"]

@@ -1,12 +1,13 @@
 """The jobs on a panel: split by time, back-tests, the snapshot of the day that is scored."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import FAST
+from helpers import FAST
 
 from churn_spark.cli import main
 from churn_spark.sample.customers import write_csv
@@ -48,9 +49,9 @@ def test_a_backtest_learns_from_what_was_known_at_each_date(trained: tuple[Path,
 
 
 def test_score_sees_the_newest_snapshot_up_to_its_date_at_the_population_s_base_rate(
-    trained: tuple[Path, Path],
+    trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    raw, output = trained
+    raw, output = trained[0], Path(shutil.copytree(trained[1], tmp_path / "own"))
     day = sorted(pd.read_csv(raw)["snapshot_date"].unique())[4]
     place = ["--raw", str(raw), "--output", str(output), "--score-date", day, *PANEL]
     usual, moved = [], []

@@ -8,18 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import EVERYONE, FAST, ROWS
+from helpers import EVERYONE, FAST, ROWS, last_run
 from sklearn.metrics import roc_auc_score
 
 from churn_spark import ChurnModel
 from churn_spark.cli import main
 from churn_spark.sample.customers import write_csv
-
-
-def run_record(output: Path) -> dict[str, object]:
-    """The newest run's record."""
-    newest = max((output / "_runs").glob("*/run.json"), key=lambda p: p.stat().st_mtime)
-    return json.loads(newest.read_text())  # type: ignore[no-any-return]
 
 
 def table(output: Path, name: str) -> pd.DataFrame:
@@ -74,10 +68,10 @@ def test_churn_metrics_hold_the_headline_numbers_with_intervals(output: Path) ->
 
 def test_churn_scores_have_one_row_per_usable_customer(output: Path, raw: Path) -> None:
     scores = table(output, "churn_scores")
-    record = run_record(output)
+    record = last_run(output)
     assert (
         len(scores) == scores["customer_id"].nunique() == record["rows"]["scored"] == record["rows"]["valid"]
-    )  # type: ignore[index]
+    )
     assert scores["churn_probability"].between(0, 1).all()
     assert (scores["churn_prediction"] == (scores["churn_probability"] >= scores["threshold"])).all()
     assert sorted(scores["risk_rank"]) == list(range(1, len(scores) + 1))
@@ -107,25 +101,25 @@ def test_scored_and_predicted_in_process_are_equal(output: Path, raw: Path) -> N
         pd.testing.assert_series_equal(answers[column], scores[column], check_dtype=False)
 
 
-def test_a_second_train_computes_no_text_and_gives_the_same_model(output: Path, raw: Path) -> None:
-    before = json.loads((output / "models/champion.json").read_text())
-    first = run_record(output)["model_id"]
-    assert main(["train", "-q", "--raw", str(raw), "--output", str(output), *FAST]) == 0
-    record = run_record(output)
-    assert record["text"]["summaries_computed"] == record["text"]["embeddings_computed"] == 0  # type: ignore[index]
+def test_a_second_train_computes_no_text_and_gives_the_same_model(own_output: Path, raw: Path) -> None:
+    before = json.loads((own_output / "models/champion.json").read_text())
+    first = last_run(own_output)["model_id"]
+    assert main(["train", "-q", "--raw", str(raw), "--output", str(own_output), *FAST]) == 0
+    record = last_run(own_output)
+    assert record["text"]["summaries_computed"] == record["text"]["embeddings_computed"] == 0
     assert record["model_id"] == first
-    assert json.loads((output / "models/champion.json").read_text()) == before
+    assert json.loads((own_output / "models/champion.json").read_text()) == before
 
 
 def test_a_second_score_of_a_date_gives_the_same_rows_and_can_be_rolled_back(
-    output: Path, raw: Path, capsys: pytest.CaptureFixture[str]
+    own_output: Path, raw: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ("churn_scores", "churn_reasons")
-    before = {name: table(output, name) for name in names}
-    place = ["-q", "--raw", str(raw), "--output", str(output), "--score-date", "2026-01-31"]
+    before = {name: table(own_output, name) for name in names}
+    place = ["-q", "--raw", str(raw), "--output", str(own_output), "--score-date", "2026-01-31"]
     assert main(["score", *place, *EVERYONE]) == 0
     for name in names:
-        after = table(output, name)
+        after = table(own_output, name)
         assert set(after["run_id"]).isdisjoint(before[name]["run_id"])
         lineage = ["run_id", *(["scored_at"] if name == "churn_scores" else [])]
         pd.testing.assert_frame_equal(before[name].drop(columns=lineage), after.drop(columns=lineage))
@@ -134,7 +128,7 @@ def test_a_second_score_of_a_date_gives_the_same_rows_and_can_be_rolled_back(
     assert main(["rollback", *place]) == 0
     assert before["churn_scores"]["run_id"].iloc[0] in capsys.readouterr().out
     for name in names:
-        pd.testing.assert_frame_equal(before[name], table(output, name))
+        pd.testing.assert_frame_equal(before[name], table(own_output, name))
 
 
 def test_dry_run_writes_nothing(spark, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +156,7 @@ def tree(folder: Path) -> dict[str, str]:
     ],
 )
 def test_train_that_cannot_work_says_why_and_publishes_nothing(
-    output: Path,
+    own_output: Path,
     raw: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -188,12 +182,14 @@ def test_train_that_cannot_work_says_why_and_publishes_nothing(
     path = tmp_path / "bad.csv"
     frame.to_csv(path, index=False)
     name = str(tmp_path / "nowhere.csv") if case == "missing file" else str(path)
-    published = {k: v for k, v in tree(output).items() if "churn_rejects" not in k and "churn_notes" not in k}
-    assert main(["train", "-q", "--raw", name, "--output", str(output), *arguments]) == code
+    published = {
+        k: v for k, v in tree(own_output).items() if "churn_rejects" not in k and "churn_notes" not in k
+    }
+    assert main(["train", "-q", "--raw", name, "--output", str(own_output), *arguments]) == code
     err = capsys.readouterr().err.strip().splitlines()
     assert words in "\n".join(err)
     assert sum(line.startswith(("error:", "where:", "next:")) for line in err) <= 3
-    after = {k: v for k, v in tree(output).items() if "churn_rejects" not in k and "churn_notes" not in k}
+    after = {k: v for k, v in tree(own_output).items() if "churn_rejects" not in k and "churn_notes" not in k}
     assert after == published
 
 
@@ -240,21 +236,21 @@ def test_train_repairs_a_damaged_package_of_the_same_content(spark, raw: Path, t
 
 
 def test_score_with_an_unknown_model_lists_the_known(
-    output: Path, capsys: pytest.CaptureFixture[str]
+    own_output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["score", "-q", "--output", str(output), "--model", "m-nonsense"]) == 20
+    assert main(["score", "-q", "--output", str(own_output), "--model", "m-nonsense"]) == 20
     assert "there is no such model" in capsys.readouterr().err
 
 
 def test_explain_tells_one_customers_score_and_reasons(
-    output: Path, capsys: pytest.CaptureFixture[str]
+    own_output: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    customer = table(output, "churn_scores")["customer_id"].iloc[0]
-    assert main(["explain", "--customer", customer, "--output", str(output)]) == 0
+    customer = table(own_output, "churn_scores")["customer_id"].iloc[0]
+    assert main(["explain", "--customer", customer, "--output", str(own_output)]) == 0
     out = capsys.readouterr().out
     assert "probability" in out
     assert "Where every customer starts" in out
-    assert main(["explain", "--customer", "'; DROP TABLE x;--", "--output", str(output)]) == 20
+    assert main(["explain", "--customer", "'; DROP TABLE x;--", "--output", str(own_output)]) == 20
 
 
 def test_churn_scores_latest_is_the_newest_date(spark, output: Path) -> None:

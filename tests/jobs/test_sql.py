@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import ROOT
 
-SQL = Path(__file__).parents[2] / "conf" / "sql"
+SQL = ROOT / "conf" / "sql"
 QUERIES = sorted(p for p in SQL.glob("*.sql") if not p.name.startswith("00_"))
 OUTCOMES = """
 SELECT customer_id, score_date, risk_rank % 4 = 0 AS churned FROM churn_scores

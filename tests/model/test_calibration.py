@@ -40,6 +40,7 @@ def simulate(positives: int, seed: int = 0):
     return log_odds, (rng.random(len(log_odds)) < expit(log_odds)).astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("positives", [200, 2000])
 @pytest.mark.parametrize("distortion", DISTORTIONS)
 def test_fit_calibrator_comes_within_5_percent_of_the_bayes_optimal_brier(distortion, positives):

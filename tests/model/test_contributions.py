@@ -56,6 +56,7 @@ def test_effects_of_a_row_are_the_same_to_the_bit_whatever_its_neighbours() -> N
     assert tables.effects(matrix[:0]).shape == (0, 4)
 
 
+@pytest.mark.slow
 def test_trees_without_splits_or_too_deep_are_left_to_xgboost() -> None:
     label = np.arange(50) % 2
     data = xgb.DMatrix(inputs(50), label, feature_types=["q", "c", "q", "q", "q"], enable_categorical=True)

@@ -14,6 +14,7 @@ from typing import Any
 import fake_openai as fake
 import numpy as np
 import pytest
+from helpers import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,6 @@ from churn_spark.notes.embedder import Embedder
 from churn_spark.notes.embedders import check_cosine, cosines, identity, load_embedder
 from churn_spark.settings.sections import Remote
 
-ROOT = Path(__file__).parents[2]
 TEXTS = (
     "Billing issue that was resolved quickly.",
     "Customer is unhappy with slow support and threatens to cancel the contract.",

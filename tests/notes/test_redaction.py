@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import interrupted_after
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -331,9 +331,8 @@ ADVERSARIAL = [
 @pytest.mark.parametrize("unit", ADVERSARIAL)
 def test_redact_takes_linear_time(unit: str) -> None:
     text = (unit * 200_000)[:200_000]
-    started = time.perf_counter()
-    redact(text)
-    assert time.perf_counter() - started < 3
+    with interrupted_after(60):  # in linear time a second; in quadratic time, hours
+        redact(text)
 
 
 # -- plain forms ----------------------------------------------------------------------------------------

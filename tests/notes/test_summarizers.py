@@ -15,6 +15,7 @@ from typing import Any
 
 import fake_openai as fake
 import pytest
+from helpers import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -133,9 +134,8 @@ def test_extractive_is_equal_in_another_process() -> None:
     )
     notes = [NOTE, NOTE.replace("slow", "fast") + " " + NOTE]
     mine = json.loads(json.dumps(summarize(notes, Summarizer())))
-    root = Path(__file__).resolve().parents[2]
     for seed in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root)}
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
         run = subprocess.run(
             [sys.executable, "-c", program],
             input=json.dumps(notes),

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import ROOT
 
 from churn_spark.errors import ConfigError
 from churn_spark.settings.layers import load_config, merge_layers
 from churn_spark.settings.locations import is_table_name
 from churn_spark.settings.sections import Config, json_schema
-
-ROOT = Path(__file__).parents[2]
 
 
 def layer(folder: Path, text: str) -> str:

@@ -140,6 +140,7 @@ def was_killed(work, nth, monkeypatch):
     return status != 0
 
 
+@pytest.mark.slow
 def test_a_publish_killed_at_any_change_is_completed_by_the_next_run(out, way, monkeypatch):
     put(of(out, "r00"), 0)
     put(of(out, "r00b"), 0, partition=OTHER)
@@ -162,6 +163,7 @@ def test_a_publish_killed_at_any_change_is_completed_by_the_next_run(out, way, m
     assert not [n for n in storage.names(f"{out}/_versions/scores/{DAY}") if not n.startswith("r")]
 
 
+@pytest.mark.slow
 def test_a_publish_that_fails_at_any_change_is_undone(out, way, monkeypatch):
     put(of(out, "r00"), 0)
     run = of(out, "r01")
@@ -215,6 +217,7 @@ def test_rollback_goes_back_and_forth_among_the_kept_versions(out, way):
     assert seen(out) == seen(out, "reasons") == {"2026-01-01": [4, 4]}
 
 
+@pytest.mark.slow
 def test_readers_of_other_dates_notice_no_publish(out, way):
     put(of(out, "r0"), 0)
     answers, done = [], threading.Event()

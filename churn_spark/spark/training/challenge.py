@@ -20,7 +20,9 @@ from churn_spark.spark.training.evaluate import collect_pairs, with_margin
 from churn_spark.spark.training.registry import check_columns, load_model, read_pointer
 
 
-def challenge(df: DataFrame, model: ChurnModel, *, config: Config, cache: Cache, folder: str) -> Challenge | None:
+def challenge(
+    df: DataFrame, model: ChurnModel, *, config: Config, cache: Cache, folder: str
+) -> Challenge | None:
     """Measure the champion and `model` on the test rows of `df`, prepared rows with `split`.
 
     None where there is no champion, or where it is this very model. Where the champion reads notes with other

@@ -129,5 +129,3 @@ def _slice_names(test: DataFrame, model: ChurnModel) -> Iterator[Column]:
 
 def _quartiles(name: str) -> Column:
     return F.percentile_approx(name, [0.25, 0.5, 0.75], 10_000)
-
-

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from helpers import ROOT
 
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.notes import embedders
@@ -299,7 +300,7 @@ def test_a_text_column_may_have_its_own_settings(spark, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_run_loses_at_most_a_chunk(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "tests/benchmarks"))
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     import soak_kill
 

@@ -8,20 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import FAST
+from helpers import FAST, last_run
 
 from churn_spark.cli import main
 
 
-def newest(output: Path) -> dict[str, object]:
-    run = max((output / "_runs").glob("*/run.json"), key=lambda p: p.stat().st_mtime)
-    return json.loads(run.read_text())  # type: ignore[no-any-return]
-
-
-@pytest.fixture(scope="module")
-def champion(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def champion(output: Path, tmp_path: Path) -> Path:
     """A copy of the session's output, for its champion and its text cache."""
-    folder = tmp_path_factory.mktemp("challenge") / "out"
+    folder = tmp_path / "out"
     for name in ("models", "churn_notes"):
         shutil.copytree(output / name, folder / name)
     return folder
@@ -38,10 +33,10 @@ def test_a_challenger_that_is_not_better_stays_one_until_it_is_accepted(
     assert "not better than the champion's" in capsys.readouterr().err
     assert (champion / "models/champion.json").read_text() == before
     assert not (champion / "churn_metrics").exists()
-    record = newest(champion)["promotion"]
-    assert record["champion"] == json.loads(before)["model_id"]  # type: ignore[index]
-    assert 0 < record["agreement"]["rank_correlation"] < 1  # type: ignore[index]
-    assert record["differences"]["log_loss"]["ci_low"] > 0  # type: ignore[index]
+    record = last_run(champion)["promotion"]
+    assert record["champion"] == json.loads(before)["model_id"]
+    assert 0 < record["agreement"]["rank_correlation"] < 1
+    assert record["differences"]["log_loss"]["ci_low"] > 0
     challenger = json.loads((champion / "models/challenger.json").read_text())["model_id"]
     report = (champion / "models" / challenger / "report.html").read_text()
     assert "No, it stays" in report
