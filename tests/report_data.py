@@ -65,7 +65,7 @@ def everything() -> Facts:
         rows={"in": 110, "valid": 100, "rejected": 7, "duplicates": 3}, split_rows={"train": 60, "test": 40},
         rejects_by_rule={f"{HOSTILE}:above_max": 7}, text={"notes": 80, "computed": 20, "redacted": 5},
         calibrator="platt", n_trees=30, num_workers=2, parameters={"search": {HOSTILE: HOSTILE}},
-        versions={"xgboost": HOSTILE}, seconds={"fit": 1.5}, reason=HOSTILE, champion="m-0", promoted=True,
+        versions={"xgboost": HOSTILE}, seconds={"fit": 1.5}, reason=HOSTILE, champion="m-0", promoted=True, quotes=True,
         findings=(Finding("warn", "named_after_the_event", HOSTILE),),
         importance=pd.DataFrame({"source": [HOSTILE, "notes", "$x^$"], "gain": [0.5, 0.3, 0.2],
                                  "contribution": [0.5, 0.3, 0.1]}),

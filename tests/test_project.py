@@ -108,8 +108,14 @@ def modules() -> set[str]:
     return found
 
 
-def test_wheel_holds_every_module_and_the_configuration(wheel: set[str]) -> None:
-    assert modules() <= wheel
+def templates() -> set[str]:
+    names = {str(p.relative_to(ROOT)) for p in (ROOT / "churn_spark/report/templates").iterdir()}
+    assert names
+    return names
+
+
+def test_wheel_holds_every_module_template_and_setting(wheel: set[str]) -> None:
+    assert modules() | templates() <= wheel
     conf = {p.relative_to(ROOT) for p in (ROOT / "conf").rglob("*") if p.is_file()}
     assert {f"churn_spark/{p}" for p in conf} <= wheel
     assert not {name for name in wheel if name.startswith(("tests/", "conf/"))}
@@ -120,5 +126,5 @@ def test_zip_for_executors_holds_every_module(tmp_path: Path) -> None:
 
     zip_package(ROOT / "churn_spark", tmp_path / "package.zip")
     names = set(zipfile.ZipFile(tmp_path / "package.zip").namelist())
-    assert modules() <= names
+    assert modules() | templates() <= names
     assert not {name for name in names if "__pycache__" in name}

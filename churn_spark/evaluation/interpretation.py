@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from churn_spark.evaluation.phrases import count_phrases
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.rows import Rows
 from churn_spark.notes import redaction
@@ -15,20 +19,30 @@ SHOWN_COLUMNS = 6
 BINS = 12
 FEWEST = 10  # customers behind a point
 EXAMPLES = 3  # in each direction
+SHARED_BY = 20  # customers: words that fewer use could tell of a person
+TOPICS = 4  # phrases of a note
+UNSAID = "…"
+WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 LEVELS = (1.0, 0.97, 0.6, 0.2)  # quantiles of the probability whose reasons are shown
 
 
-def interpret(model: ChurnModel, rows: Rows) -> dict[str, pd.DataFrame]:
+def interpret(model: ChurnModel, rows: Rows, *, quotes: bool = False) -> dict[str, pd.DataFrame]:
     """Explain the scores of at most 5,000 test rows by TreeSHAP contributions (Lundberg et al. 2018).
 
-    Returns the tables importance, dependence, examples and reasons_sample of `Insights`.
+    Returns the tables importance, dependence, examples and reasons_sample of `Insights`. Without `quotes` no note is
+    in them: examples name the phrases of the note that at least 20 customers share.
     """
     test = rows.of("test")
     every = -(-len(test.frame) // MOST_ROWS)
     test = test.where(np.arange(len(test.frame)) % every == 0)
     templates = model.manifest.get("templates", {})
-    quotes = {name: texts.tolist() for name, texts in test.summaries.items()}
-    scored, told = model.score(test.frame, test.vectors, summaries=quotes, templates=templates)
+    said = {name: texts if quotes else _topics(texts, test.label) for name, texts in test.summaries.items()}
+    scored, told = model.score(
+        test.frame,
+        test.vectors,
+        summaries={name: texts.tolist() for name, texts in said.items()},
+        templates=templates,
+    )
     assert told is not None
     effects = pd.DataFrame(told.effects[:, :-1].astype(np.float64), columns=list(told.groups))
     importance = importance_table(model, effects)
@@ -37,7 +51,7 @@ def interpret(model: ChurnModel, rows: Rows) -> dict[str, pd.DataFrame]:
     return {
         "importance": importance,
         "dependence": _concat([_dependence(model, test, column, effects[column]) for column in columns]),
-        "examples": _concat([_examples(test.summaries[t], effects[t]) for t in sorted(texts)]),
+        "examples": _concat([_examples(said[t], effects[t]) for t in sorted(texts)]),
         "reasons_sample": _reasons(pd.DataFrame(scored)),
     }
 
@@ -77,9 +91,33 @@ def _dependence(model: ChurnModel, rows: Rows, column: str, effect: pd.Series) -
     return points.assign(column=column)[["column", "value", "effect", "n"]]
 
 
+def _topics(summaries: npt.NDArray[np.object_], label: npt.NDArray[np.float64]) -> npt.NDArray[np.object_]:
+    """The longest phrases of each summary that at least 20 share, UNSAID where there is none, None without a note."""
+    counts = count_phrases([summary or "" for summary in summaries], label)
+    shared = counts.loc[counts["n_churned"] + counts["n_stayed"] >= SHARED_BY, "phrase"]
+    longest_first = sorted(shared, key=lambda phrase: (-len(phrase.split()), phrase))
+    topics = np.full(len(summaries), None, object)
+    topics[:] = [summary and _named(summary, longest_first) for summary in summaries]
+    return topics
+
+
+def _named(summary: str, phrases: Sequence[str]) -> str:
+    """The first phrases that stand in a summary, none of them within another."""
+    words = " ".join(WORD.findall(summary.lower()))
+    named: list[str] = []
+    for phrase in phrases:
+        if len(named) < TOPICS and _within(phrase, words) and not any(_within(phrase, n) for n in named):
+            named.append(phrase)
+    return ", ".join(named) or UNSAID
+
+
+def _within(phrase: str, words: str) -> bool:
+    return f" {phrase} " in f" {words} "
+
+
 def _examples(summaries: npt.NDArray[np.object_], effect: pd.Series) -> pd.DataFrame:
     """The summaries that raise the risk most, and those that lower it most."""
-    table = pd.DataFrame({"summary": summaries, "effect": effect}).dropna()
+    table = pd.DataFrame({"summary": summaries, "effect": effect}).dropna().query("summary != @UNSAID")
     table = table.sort_values(["effect", "summary"]).drop_duplicates("summary")
     up, down = table[table["effect"] > 0].tail(EXAMPLES)[::-1], table[table["effect"] < 0].head(EXAMPLES)
     found = pd.concat([up, down])

@@ -96,6 +96,7 @@ def _write_package(
         reason=verdict.why,
         champion=rival.champion,
         agreement=rival.agreement,
+        quotes=config.report.quotes,
         **vars(_beside(insights, rival)),
     )
     figures.write_figures(place / "figures", result.metrics, result.curves, facts)

@@ -173,7 +173,7 @@ def _explain(run: Run, model: ChurnModel, rows: Rows, unseen: Unseen, insights: 
             findings=findings,
             comparison=ablations.comparison,
             differences=ablations.differences,
-            **interpret(model, rows),
+            **interpret(model, rows, quotes=run.config.report.quotes),
         )
         facts |= {"variants": insights.comparison["variant"].nunique(), "findings": len(findings)}
     return insights

@@ -48,6 +48,7 @@ class Facts(Insights):
     promoted: bool | None = None
     reason: str = ""
     agreement: Mapping[str, float] = field(default_factory=dict)
+    quotes: bool = False
     backtest: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from html import escape
 from pathlib import Path
 
 import pandas as pd
 
 from churn_spark.evaluation.measures import find, on_test
-from churn_spark.evaluation.words import amount, interval, number, percent, plain
+from churn_spark.evaluation.words import amount, interval, number, percent
 from churn_spark.report.facts import THOUSAND, Facts
+from churn_spark.report.render import render_markdown
 from churn_spark.report.verdict import CROSS_SECTION, a_forecast, answers, headline
 
 METRICS = {
@@ -19,12 +18,6 @@ METRICS = {
     "brier": "Brier score", "ece": "Calibration error (ECE)", "precision": "Precision at the threshold",
     "recall": "Recall at the threshold",
 }  # fmt: skip
-NOT_FOR = (
-    "Deciding about a person: prices, credit, refusing service, or anything with legal effect.",
-    "Explaining why customers leave. Reasons are signs that the model uses, not causes.",
-    "Other markets, products or languages than those it learnt from, without testing it there.",
-    "Measuring a campaign: for that, keep a share of customers uncontacted (decision.holdout_share).",
-)
 
 
 def write_model_card(folder: Path, metrics: pd.DataFrame, facts: Facts) -> Path:
@@ -32,38 +25,24 @@ def write_model_card(folder: Path, metrics: pd.DataFrame, facts: Facts) -> Path:
 
     `metrics` is a table of `metrics.evaluate`, all splits together. What came from data is escaped.
     """
-    verdict = headline(metrics, facts)
-    parts = (
-        f"# Churn model {_text(facts.model_id)}",
-        f"**{_text(verdict.short)}.** {_text(verdict.question)}. {_text(verdict.evidence)}",
-        "## Intended use",
-        "Ranks live customers by their risk of leaving, so that a retention team contacts first those for "
-        "whom it pays. A person decides what to offer. The probabilities hold for customers like those it "
-        "learnt from.",
-        "## Not for",
-        _list(NOT_FOR),
-        "## Verdict",
-        _table(
-            ("Question", "Answer", "Evidence"),
-            [(a.question, a.short, a.evidence) for a in answers(metrics, facts)],
-        ),
-        "## Performance on customers it has not seen",
-        _performance(metrics),
-        "## Data",
-        _list(_data(metrics, facts)),
-        "## Leak audit",
-        _audit(facts),
-        "## Limits",
-        _list(_limits(metrics, facts)),
-        "## Technical",
-        _list(_technical(facts)),
+    card = render_markdown(
+        "model_card.md",
+        facts=facts,
+        verdict=headline(metrics, facts),
+        answers=[(a.question, a.short, a.evidence) for a in answers(metrics, facts)],
+        performance=_performance(metrics),
+        test_rows=f"{on_test(metrics, 'log_loss').n:,}",
+        data=list(_data(metrics, facts)),
+        findings=list(_findings(facts)),
+        limits=list(_limits(metrics, facts)),
+        technical=list(_technical(facts)),
     )
     path = folder / "MODEL_CARD.md"
-    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8", errors="replace")
+    path.write_text(card, encoding="utf-8", errors="replace")
     return path
 
 
-def _performance(metrics: pd.DataFrame) -> str:
+def _performance(metrics: pd.DataFrame) -> list[tuple[str, str, str, str]]:
     rows = []
     for metric, name in METRICS.items():
         measure = on_test(metrics, metric)
@@ -74,19 +53,9 @@ def _performance(metrics: pd.DataFrame) -> str:
         find(metrics, split=s, slice="all", metric="profit").times(THOUSAND) for s in ("test", "train")
     )
     if profit.known:
-        rows.append(
-            (
-                f"Profit per {THOUSAND:,} customers",
-                amount(profit.value),
-                interval(profit, amount),
-                amount(train.value),
-            )
-        )
-    if not rows:
-        return "It could not be measured: the test customers do not hold enough of both kinds."
-    table = _table(("Metric", "Test", "95% interval", "Training"), rows)
-    rows_ = f"{on_test(metrics, 'log_loss').n:,} test rows"
-    return f"{table}\n\nMeasured on {rows_}; bootstrap intervals over customers."
+        earned = (amount(profit.value), interval(profit, amount), amount(train.value))
+        rows.append((f"Profit per {THOUSAND:,} customers", *earned))
+    return rows
 
 
 def _data(metrics: pd.DataFrame, facts: Facts) -> Iterable[str]:
@@ -104,13 +73,9 @@ def _data(metrics: pd.DataFrame, facts: Facts) -> Iterable[str]:
         yield f"Notes: {facts.text['notes']:,}, personal data removed from {facts.text.get('redacted', 0):,}."
 
 
-def _audit(facts: Facts) -> str:
-    if facts.findings is None:
-        return "No leak audit was made."
-    return (
-        _list(f"{f.severity}: {f.message} ({', '.join([f.name, *f.phrases])})" for f in facts.findings)
-        or "It found nothing."
-    )
+def _findings(facts: Facts) -> Iterable[str]:
+    for finding in facts.findings or ():
+        yield f"{finding.severity}: {finding.message} ({', '.join([finding.name, *finding.phrases])})"
 
 
 def _limits(metrics: pd.DataFrame, facts: Facts) -> Iterable[str]:
@@ -129,7 +94,7 @@ def _limits(metrics: pd.DataFrame, facts: Facts) -> Iterable[str]:
         f"{policy.contact_cost:g}, offer cost {policy.offer_cost:g}, accepted by "
         f"{percent(policy.accept_rate)}, customer value {policy.customer_value:g}. Other prices change it."
     )
-    yield "Behaviour changes: compare predictions with what happened, and train again when they drift apart."
+    yield "Behavior changes: compare predictions with what happened, and train again when they drift apart."
 
 
 def _technical(facts: Facts) -> Iterable[str]:
@@ -139,17 +104,3 @@ def _technical(facts: Facts) -> Iterable[str]:
     yield f"Run {facts.run_id}, {facts.created_at:%Y-%m-%d %H:%M %Z}".rstrip()
     if facts.versions:
         yield "Versions: " + ", ".join(f"{name} {version}" for name, version in facts.versions.items())
-
-
-def _text(value: object) -> str:
-    """The only way data gets into the card: no markup of HTML or Markdown in it has an effect."""
-    return re.sub(r"([\\`*|\[\]])", r"\\\1", escape(plain(value), quote=False))
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {_text(line)}" for line in lines)
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    body = [" | ".join(map(_text, row)) for row in rows]
-    return "\n".join(f"| {line} |" for line in (" | ".join(head), " | ".join("---" for _ in head), *body))

@@ -207,6 +207,10 @@ class Scoring(_Section):
     include_left: bool = False
 
 
+class Report(_Section):
+    quotes: bool = False
+
+
 class TableSettings(_Section):
     format: Literal["parquet", "delta", "iceberg"] = "parquet"
     keep_versions: Positive = 2
@@ -239,6 +243,7 @@ class Config(_Section):
     decision: Decision = Decision()
     promotion: Promotion = Promotion()
     scoring: Scoring = Scoring()
+    report: Report = Report()
     tables: TableSettings = TableSettings()
     spark: SparkSettings = SparkSettings()
 

@@ -10,7 +10,7 @@ import xgboost as xgb
 from churn_spark.evaluation import audit
 from churn_spark.evaluation.ablations import measure_ablations, variant_metrics
 from churn_spark.evaluation.findings import Insights
-from churn_spark.evaluation.interpretation import interpret
+from churn_spark.evaluation.interpretation import _topics, interpret
 from churn_spark.evaluation.measures import find
 from churn_spark.model.calibration import IDENTITY
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
@@ -122,7 +122,7 @@ def test_interpretation_tells_what_the_truth_hides(honest: Rows) -> None:
 
 
 def test_interpretation_quotes_notes_without_personal_data(honest: Rows) -> None:
-    tables = interpret(fitted(honest), honest)
+    tables = interpret(fitted(honest), honest, quotes=True)
     examples = tables["examples"]
     assert list(examples["direction"]) == ["up"] * 3 + ["down"] * 3
     assert (np.sign(examples["effect"]) == [1, 1, 1, -1, -1, -1]).all()
@@ -131,3 +131,14 @@ def test_interpretation_quotes_notes_without_personal_data(honest: Rows) -> None
     assert not any("@" in text for text in told)
     assert tables["reasons_sample"]["churn_probability"].is_monotonic_decreasing
     assert "customer_id" not in tables["reasons_sample"]
+
+
+def test_interpretation_without_quotes_names_only_what_20_customers_share(honest: Rows) -> None:
+    said = np.array(["Jane Roe asks about price"] * 19 + ["They ask. Asks about price", None], object)
+    assert list(_topics(said, np.zeros(21))) == ["asks about price"] * 20 + [None]
+    assert list(_topics(said[:19], np.zeros(19))) == ["…"] * 19
+    tables = interpret(fitted(honest), honest)
+    assert set(tables["examples"]["summary"]) == {"note, write"}  # of "note 7, write to [EMAIL]"
+    reasons = " ".join(tables["reasons_sample"][["reason_1_text", "reason_2_text"]].stack())
+    assert "raises the risk: “note, write”" in reasons
+    assert "mail" not in reasons.lower()

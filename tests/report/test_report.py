@@ -107,6 +107,18 @@ def test_write_report_leaves_out_what_it_does_not_know(
         assert title not in text
 
 
+@pytest.mark.parametrize(("quotes", "named"), [(True, ["rare", "shared"]), (False, ["shared"])])
+def test_write_report_names_rare_words_only_where_notes_may_be_quoted(
+    quotes: bool, named: list[str], tmp_path: Path
+) -> None:
+    phrases = pd.DataFrame(
+        {"phrase": ["rare", "shared"], "effect": [1.0, 1.0], "n_churned": [15, 15], "n_stayed": [4, 5]}
+    )
+    known = facts(phrases=phrases, quotes=quotes)
+    text = Page(write_report(tmp_path, measure(*simulate(300))[0], NO_CURVES, known).read_text()).text
+    assert [word for word in ("rare", "shared") if word in text.split("In the notes")[1]] == named
+
+
 @pytest.mark.parametrize("label", [[], [0, 0, 0, 0], [0, 1, 0, 1]])
 def test_write_report_survives_tiny_test_sets(label: list[int], tmp_path: Path) -> None:
     table, lines = measure(label, [0.1, 0.9, 0.3, 0.3][: len(label)])
