@@ -17,6 +17,7 @@ from churn_spark.errors import ChurnError, InputError
 from churn_spark.settings import sections as config
 from churn_spark.spark.input.files import CORRUPT, KEPT_CHARS, quoted, reading
 from churn_spark.spark.input.rules import PROBLEMS, ROW_PROBLEMS, Purpose, described, raw_value, with_errors
+from churn_spark.spark.tables import stored
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def split_valid(
         F.when(F.size("_errors") > 0, "rejected").when(F.size("_warnings") > 0, "degraded").otherwise("good")
     )
     checked = with_errors(df, contract, settings=settings, purpose=purpose).withColumn("_fate", fate)
-    checked = _stored(checked, f"{folder}/checked")
+    with reading():
+        checked = stored(checked, f"{folder}/checked")
     valid, rejected, identical = _without_repeats(checked, contract, purpose=purpose, folder=folder)
     names = [quoted(c.name) for c in contract.used]
     return Validated(
@@ -79,19 +81,13 @@ def _without_repeats(
     keys = valid.groupBy(*map(quoted, contract.key)).count().where("count > 1")
     if keys.isEmpty():
         return valid, rejected, 0
-    repeated = _stored(_repeated(valid, keys, contract, purpose=purpose), f"{folder}/repeated")
+    repeated = stored(_repeated(valid, keys, contract, purpose=purpose), f"{folder}/repeated")
     once = valid.join(repeated.select(*map(quoted, contract.key)), list(contract.key), "left_anti")
     return (
         once.unionByName(repeated.where("_fate not in ('rejected', 'identical')")),
         rejected.unionByName(repeated.where("_fate = 'rejected'")),
         repeated.where("_fate = 'identical'").count(),
     )
-
-
-def _stored(df: DataFrame, path: str) -> DataFrame:
-    with reading():
-        df.write.parquet(path)
-    return df.sparkSession.read.schema(df.schema).parquet(path)
 
 
 def _repeated(valid: DataFrame, keys: DataFrame, contract: Contract, *, purpose: Purpose) -> DataFrame:

@@ -24,6 +24,7 @@ from churn_spark.model.rows import Rows
 from churn_spark.model.search import Sample
 from churn_spark.settings import sections as config
 from churn_spark.spark.session import slots, temporary_settings
+from churn_spark.spark.tables import stored
 from churn_spark.spark.training.guard import guarded
 
 log = logging.getLogger(__name__)
@@ -59,8 +60,7 @@ def stored_inputs(
         df.withColumn("label", label), inputs.spec, keep=[*contract.key, "split", "_fold", "label"],
         unseen=inputs.unseen, fold=F.when(learnt, F.col("_fold")),
     )  # fmt: skip
-    built.write.mode("overwrite").parquet(folder)
-    return df.sparkSession.read.schema(built.schema).parquet(folder)
+    return stored(built, folder)
 
 
 def fit_spec(
