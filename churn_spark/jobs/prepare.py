@@ -16,8 +16,9 @@ from churn_spark.spark.input.files import reading
 from churn_spark.spark.input.rules import Purpose
 from churn_spark.spark.input.sources import read_raw
 from churn_spark.spark.input.validation import Counts, check_gates, split_valid
+from churn_spark.spark.notes.counts import TextCounts
 from churn_spark.spark.notes.pricing import price_texts
-from churn_spark.spark.notes.stage import TextCounts, with_texts
+from churn_spark.spark.notes.stage import with_texts
 from churn_spark.spark.tables import with_comments
 
 log = logging.getLogger(__name__)

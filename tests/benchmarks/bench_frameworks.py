@@ -188,7 +188,8 @@ def text_stage(file: Path, target: Path, **settings: Any) -> None:
 
     from churn_spark.settings.layers import load_config
     from churn_spark.spark.notes.cache import Cache
-    from churn_spark.spark.notes.stage import TextCounts, with_texts
+    from churn_spark.spark.notes.counts import TextCounts
+    from churn_spark.spark.notes.stage import with_texts
 
     text = load_config(options={f"text.{name}": value for name, value in settings.items()}).text
     spark = session(target)

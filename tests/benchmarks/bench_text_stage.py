@@ -29,7 +29,8 @@ def stage(spark: Any, texts: list[str], factor: int, *, folder: Path, cache: str
     """Seconds of the stage over `factor` rows per text; its counts; its rows."""
     from churn_spark.settings.sections import Text
     from churn_spark.spark.notes.cache import Cache
-    from churn_spark.spark.notes.stage import TextCounts, with_texts
+    from churn_spark.spark.notes.counts import TextCounts
+    from churn_spark.spark.notes.stage import with_texts
 
     source = folder / "rows"
     rows = [text for _ in range(factor) for text in texts]

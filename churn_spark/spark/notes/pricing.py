@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from churn_spark.notes.prompts import prompt
 from churn_spark.settings.sections import NoteSettings, Remote, Text
 from churn_spark.spark.notes.cache import Cache
-from churn_spark.spark.notes.stage import CHARS_PER_TOKEN, Resolver
+from churn_spark.spark.notes.resolver import CHARS_PER_TOKEN, Resolver
 
 Price = dict[str, float]
 
@@ -28,8 +28,8 @@ def price_texts(df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cac
         resolver = Resolver(df, column, text, cache, "")
         resolved = resolver.resolved(resolver.distinct())
         lacking = F.col("lacks_note") | F.col("lacks_summary") | F.col("lacks_embedding")
-        found = resolved.agg(F.sum("rows"), F.count_if(lacking), F.sum(F.when(lacking, F.length("item"))))
-        seen, uncached, chars = (int(value or 0) for value in found.first() or (0, 0, 0))
+        sums = resolved.agg(F.sum("rows"), F.count_if(lacking), F.sum(F.when(lacking, F.length("note"))))
+        seen, uncached, chars = (int(value or 0) for value in sums.first() or (0, 0, 0))
         local = {
             "notes": seen,
             "uncached": uncached,
@@ -46,8 +46,8 @@ def _summaries(resolved: DataFrame, settings: NoteSettings) -> Price:
     summarizer = settings.summarizer
     if summarizer.name != "openai":
         return {}
-    asked = resolved.where(F.col("lacks_summary") & (F.length("item") >= summarizer.min_chars))
-    texts, chars = _distinct(asked, F.coalesce("text_id", "key"), F.length("item"))
+    asked = resolved.where(F.col("lacks_summary") & (F.length("note") >= summarizer.min_chars))
+    texts, chars = _distinct(asked, F.coalesce("text_hash", "note_hash"), F.length("note"))
     around = len(prompt("", summarizer)) // CHARS_PER_TOKEN + summarizer.max_new_tokens
     return _billed(texts, chars // CHARS_PER_TOKEN + texts * around, summarizer.remote)
 
@@ -56,10 +56,10 @@ def _vectors(resolved: DataFrame, settings: NoteSettings) -> Price:
     embedder = settings.embedder
     if embedder.name != "openai":
         return {}
-    chars = F.length("item")
+    chars = F.length("note")
     if settings.source == "summary":
-        chars = F.length(F.coalesce("summary", F.substring("item", 1, settings.summarizer.max_chars)))
-    key = F.coalesce("embed_id", "text_id", "key")
+        chars = F.length(F.coalesce("summary", F.substring("note", 1, settings.summarizer.max_chars)))
+    key = F.coalesce("fold_hash", "text_hash", "note_hash")
     texts, total = _distinct(resolved.where("lacks_embedding"), key, chars)
     return _billed(math.ceil(texts / embedder.batch_size), total // CHARS_PER_TOKEN, embedder.remote)
 

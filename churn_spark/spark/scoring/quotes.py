@@ -15,7 +15,7 @@ from churn_spark.model.model import ChurnModel
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.sections import Scoring
 from churn_spark.spark.notes.cache import Cache
-from churn_spark.spark.notes.stage import Resolver
+from churn_spark.spark.notes.resolver import Resolver
 from churn_spark.spark.scoring.scores import with_scores
 from churn_spark.spark.tables import stored
 
@@ -52,22 +52,22 @@ def with_quotes(
 
 def _parts(risky: DataFrame, column: str, model: ChurnModel, cache: Cache, work: str) -> DataFrame:
     """Per summary with several sentences: the vectors of what remains without each, one after the other."""
-    summary, text = summary_column(column), model.text.of(column)
+    summary, settings = summary_column(column), model.text.of(column)
     split = risky.select(summary).where(F.col(summary).isNotNull()).distinct()
 
     def leave_out(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             rows = [
-                (whole, place, notes.folded_hash(part, text), part)
+                (whole, place, notes.folded_hash(part, settings), part)
                 for whole in batch.column(0).to_pylist()
                 for place, part in enumerate(quoting.left_out(whole).values())
             ]
             columns = list(zip(*rows, strict=True)) if rows else [()] * 4
             arrays = [pa.array(c, t) for c, t in zip(columns, PART_TYPES, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, names=[summary, "place", "key", "item"])
+            yield pa.RecordBatch.from_arrays(arrays, names=[summary, "place", "key", "text"])
 
-    parts = split.mapInArrow(leave_out, f"`{summary}` string, place int, key string, item string")
-    texts = parts.groupBy("key").agg(F.min("item").alias("item"))
+    parts = split.mapInArrow(leave_out, f"`{summary}` string, place int, key string, text string")
+    texts = parts.groupBy("key").agg(F.min("text").alias("text"))
     vectors = Resolver(texts, column, model.text, cache, work).embedded()
     ordered = F.sort_array(F.collect_list(F.struct("place", "embedding")))
     return (

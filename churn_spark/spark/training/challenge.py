@@ -15,7 +15,8 @@ from churn_spark.model.model import ChurnModel
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.sections import Config, Split, Text
 from churn_spark.spark.notes.cache import Cache
-from churn_spark.spark.notes.stage import TextCounts, with_texts
+from churn_spark.spark.notes.counts import TextCounts
+from churn_spark.spark.notes.stage import with_texts
 from churn_spark.spark.training.evaluate import collect_pairs, with_margin
 from churn_spark.spark.training.registry import check_columns, load_model, read_pointer
 

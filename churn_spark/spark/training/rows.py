@@ -15,7 +15,7 @@ from churn_spark.contract.columns import Contract, embedding_column, summary_col
 from churn_spark.evaluation.audit import Overlap
 from churn_spark.model.rows import Rows
 from churn_spark.notes import redaction
-from churn_spark.spark.notes.stage import is_blank
+from churn_spark.spark.notes.resolver import is_blank
 
 MOST_ROWS = {"train": 20_000, "validation": 10_000, "calibration": 10_000, "test": 10_000}
 NOTE_CHARS = 2_000

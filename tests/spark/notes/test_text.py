@@ -14,10 +14,11 @@ from churn_spark.notes import embedders
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.sections import Text
 from churn_spark.spark import storage
-from churn_spark.spark.notes import stage as text_stage
+from churn_spark.spark.notes import resolver
 from churn_spark.spark.notes.cache import COLUMNS, Cache, CacheMap, described
+from churn_spark.spark.notes.counts import TextCounts
 from churn_spark.spark.notes.pricing import price_texts
-from churn_spark.spark.notes.stage import TextCounts, with_texts
+from churn_spark.spark.notes.stage import with_texts
 
 NOTES = [
     "Charged twice, and nobody called back.",
@@ -262,7 +263,7 @@ def test_int8_is_refused_where_it_is_too_far_from_float32(spark, tmp_path, monke
         run(spark, tmp_path / "few", text=Text.model_validate({"embedder": {"precision": "int8"}}))[1].failed
         == 0
     )
-    monkeypatch.setattr(text_stage, "LEAST_PROBE", 1)
+    monkeypatch.setattr(resolver, "LEAST_PROBE", 1)
     cache, counts = Cache(str(tmp_path / "cache"), "r1"), TextCounts()
     text = Text.model_validate({"embedder": {"precision": "int8"}})
     with pytest.raises(ResourceError, match="set it to float32") as refused:
