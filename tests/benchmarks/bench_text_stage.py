@@ -2,19 +2,27 @@
 
 The same distinct notes once, 5 and 50 times, each into a fresh cache; in between an unchanged second run, and one
 with a tenth of the notes changed. All in one session; vectors are checked to be equal throughout.
+
+With `--udfs 5`: the stage on Iterator pandas UDFs, as it is, against Arrow functions (`mapInArrow`), in turn, five
+times each into a fresh cache.
 """
 
 from __future__ import annotations
 
 import argparse
+import platform
+import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from churn_spark.arrays import vector_array
+from churn_spark.notes import prepare
 from churn_spark.sample.wording import TOPICS, write_note
 
 FACTORS = (1, 5, 50)
@@ -78,11 +86,85 @@ def compare(count: int, factors: list[int]) -> None:
                       f"| {counts.computed:,} |", flush=True)  # fmt: skip
 
 
+def by_arrow(texts: Any, kind: str, settings: Any, budget: Any) -> Any:
+    """`worker.computed` on `mapInArrow`: no pandas between, but the keys travel too."""
+    from churn_spark.spark.notes.cache import schema
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        compute = {"summary": arrow_summaries, "embedding": arrow_vectors}[kind]
+        for batch in batches:
+            columns = compute(batch.column("text").to_pylist(), settings)
+            yield pa.RecordBatch.from_pydict({"key": batch.column("key"), **columns})
+
+    return texts.mapInArrow(run, schema(kind))
+
+
+def arrow_summaries(texts: list[str], settings: Any) -> dict[str, Any]:
+    made = prepare.summarize(texts, settings)
+    return {
+        "folded_id": pa.array([prepare.folded_hash(s.text, settings) for s in made], pa.string()),
+        "summary": pa.array([s.text for s in made], pa.string()),
+        "status": pa.array([s.status for s in made], pa.string()),
+        "error": pa.nulls(len(made), pa.string()),
+        "calls": pa.array([s.calls for s in made], pa.int32()),
+        "tokens": pa.array([s.tokens for s in made], pa.int32()),
+    }
+
+
+def arrow_vectors(texts: list[str], settings: Any) -> dict[str, Any]:
+    embedded = prepare.embed(texts, settings)
+    return {
+        "embedding": vector_array(embedded.vectors),
+        "status": pa.array(["ok"] * len(texts), pa.string()),
+        "error": pa.nulls(len(texts), pa.string()),
+        "calls": pa.array([0] * len(texts), pa.int32()),
+        "tokens": pa.array(embedded.tokens, pa.int32()),
+        "padded_tokens": pa.array(embedded.padded_tokens, pa.int32()),
+        "chunks": pa.array(embedded.n_chunks, pa.int32()),
+    }
+
+
+def compare_udfs(count: int, rounds: int) -> None:
+    """Both ways in turn over the same notes; the median of each, and their ratio."""
+    import numpy as np
+
+    from churn_spark.spark.notes import worker
+    from churn_spark.spark.session import get_session
+
+    spark = get_session(conf={"spark.master": "local[2]"})
+    texts, ways = notes(count), {"pandas UDFs": worker.computed, "mapInArrow": by_arrow}
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    with tempfile.TemporaryDirectory() as name:
+        folder, expected = Path(name), None
+        for turn in range(-1, rounds):  # the first warms up
+            for way, worker.computed in ways.items():
+                used = texts if turn >= 0 else texts[:200]
+                took, counts, result = stage(spark, used, 1, folder=folder, cache=f"{way}{turn}")
+                if turn >= 0:
+                    seconds[way].append(took)
+                    expected = vectors(result, count) if expected is None else expected
+                    np.testing.assert_array_equal(vectors(result, count), expected)
+    medians = {way: statistics.median(times) for way, times in seconds.items()}
+    for way, times in seconds.items():
+        print(f"{way:<12} median {medians[way]:.2f} s of {' '.join(f'{t:.2f}' for t in times)}")
+    print(f"{processor()}: {counts.tokens / count:.0f} tokens a text; pandas UDFs take "
+          f"{medians['pandas UDFs'] / medians['mapInArrow']:.3f} times mapInArrow")  # fmt: skip
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--notes", type=int, default=4000, help="distinct notes")
     parser.add_argument("--factor", type=int, action="append", help=f"rows per note, default {FACTORS}")
+    parser.add_argument("--udfs", type=int, metavar="ROUNDS", help="compare pandas UDFs with Arrow functions instead")
     options = parser.parse_args()
+    if options.udfs:
+        compare_udfs(options.notes, options.udfs)
+        return
     compare(options.notes, options.factor or list(FACTORS))
 
 

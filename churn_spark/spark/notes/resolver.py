@@ -207,8 +207,8 @@ class Resolver:
         progress = Progress(kind, self.column, total, self._chunks(total, tokens, at_once))
         for name, part in self._parts(texts, "key", progress):
             tasks = budget.left().partitions if budget else self._tasks(tokens // progress.chunks)
-            answer = worker.answers(kind, self.settings, budget)("text").alias("answer")
-            rows = part.repartition(tasks).select("key", answer).select("key", "answer.*")  # in even shares
+            in_even_shares = part.repartition(tasks)
+            rows = worker.computed(in_even_shares, kind, self.settings, budget)
             added = self.maps[kind].add(rows, staging=self._staging(name))
             if budget:
                 budget.pay(calls=sum(row.calls for row in added), tokens=sum(row.tokens for row in added))

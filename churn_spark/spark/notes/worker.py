@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+from pyspark.sql import DataFrame
 from pyspark.sql.pandas.functions import pandas_udf
 
 from churn_spark.arrays import vector_array
@@ -29,6 +30,12 @@ REDACTED = pa.map_(pa.string(), pa.int32())
 def answer_type(kind: Kind) -> str:
     """The type of what is computed for one map of the cache, besides the key."""
     return ddl(f for f in NOTES if f.name in COLUMNS[kind] and f.name != "key")
+
+
+def computed(texts: DataFrame, kind: Kind, settings: NoteSettings, budget: remote.Budget | None) -> DataFrame:
+    """The entries of one kind of map for texts (key, text); the keys stay in Java."""
+    answer = answers(kind, settings, budget)("text").alias("answer")
+    return texts.select("key", answer).select("key", "answer.*")
 
 
 def answers(kind: Kind, settings: NoteSettings, budget: remote.Budget | None = None) -> Any:
