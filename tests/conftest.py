@@ -18,7 +18,7 @@ from helpers import EVERYONE, FAST, ROWS, listing
 
 SLOW = {"test_embedders", "test_remote", "test_summarizers", "test_project", "test_notebooks", "test_report",
         "test_figures", "test_verdict", "test_sample", "test_metrics", "test_redaction", "test_documents",
-        "test_architecture", "test_interpretation"}  # fmt: skip
+        "test_architecture", "test_interpretation", "test_endpoints"}  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,6 +23,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.paths.append(self.path)
         reply = self.server.next_reply(self.headers.get("Authorization", ""), body)
         with contextlib.suppress(OSError):  # the client has hung up
             reply(self, body)
@@ -49,6 +50,7 @@ class FakeOpenAI(ThreadingHTTPServer):
         self.script: list[Reply] = []
         self.default: Reply = good()
         self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.paths: list[str] = []
         self.open = self.most_open = 0
         self._lock = threading.Lock()
 
@@ -136,8 +138,9 @@ def vectors(handler: Handler, body: dict[str, Any]) -> None:
 
 
 def both(handler: Handler, body: dict[str, Any]) -> None:
-    """Answer well whatever the question: a completion or embeddings."""
-    (vectors if "input" in body else good())(handler, body)
+    """Answer well whatever the question: embeddings, or a completion in the note's own first words."""
+    note = [] if "input" in body else body["messages"][-1]["content"].split("\n")[1].split()
+    (vectors if "input" in body else good(f"Says: {' '.join(note[:8])}"))(handler, body)
 
 
 def status(code: int, *, error: str = "", **headers: str) -> Reply:

@@ -14,16 +14,16 @@ import json
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from churn_spark.errors import ChurnError, ConfigError, ResourceError
 from churn_spark.notes.faults import BadAnswerError, Fault, fault_of
-from churn_spark.notes.meter import MAX_FAILURES_IN_A_ROW, Meter
+from churn_spark.notes.meter import MAX_FAILURES_IN_A_ROW, RENAMED, Meter
 from churn_spark.settings.sections import Remote
 
 if TYPE_CHECKING:
@@ -48,8 +48,25 @@ STOPS = BUDGETS | {
     "authentication": "the endpoint refuses the API key",
     "quota": "the endpoint's quota is used up",
     "not_found": "the endpoint does not know this path or model",
+    "redirect": "the endpoint redirects to another address, to which no note is sent",
     "unavailable": f"{MAX_FAILURES_IN_A_ROW} calls in a row failed after all their attempts",
 }
+
+
+REFUSED_FIX = "leave the parameter out (text.*.remote.omit), or add what it wants (text.*.remote.extra_body)"
+# Why the answers of a first batch cannot be used, and the way out.
+ANSWERS = {
+    "thinking": ("they hold thoughts instead of a summary", "switch thinking off by text.*.remote.extra_body, "
+                 "e.g. {reasoning_effort: low}, or raise text.summarizer.max_new_tokens"),
+    "wrong_length": ("vectors of another length:", "set text.embedder.dimension to that length"),
+    "empty": ("they are empty", "try another model, or raise text.summarizer.max_new_tokens"),
+    "echo": ("they repeat the question", "name a model that follows instructions"),
+    "language": ("they are in another language than the notes", "name a model that knows the notes' language"),
+    "script": ("they are in another script than the notes", "name a model that knows the notes' language"),
+    "off_topic": ("they share no word with the notes", "name a model that follows instructions"),
+    "no_words": ("they hold no words", "name a model that follows instructions"),
+    "not_vectors": ("they hold no vectors", "check that base_url and model are an embedding endpoint's"),
+}  # fmt: skip
 
 
 class Answer(NamedTuple):
@@ -73,17 +90,27 @@ class Result(NamedTuple):
     tokens: int = 0
 
 
-Ask = Callable[["AsyncOpenAI", Any], Awaitable[Answer]]
+class Ask(NamedTuple):
+    """How to ask an endpoint for an item: where, the JSON to send, and how to read what comes back.
+
+    `read(answer, item)` raises BadAnswerError. `optional` names parameters that a request can do without.
+    """
+
+    path: str
+    body: Callable[[Any], dict[str, Any]]
+    read: Callable[[dict[str, Any], Any], Answer]
+    optional: tuple[str, ...] = ()
 
 
 def call_all(items: Sequence[Any], ask: Ask, *, limits: Remote) -> list[Result]:
     """Ask for every item; one Result each, in order.
 
-    `ask(client, item)` makes exactly one request. It is called again after a time-out, a lost connection, a
-    429, a 5xx or an answer that is no JSON, at most `max_attempts` times in all; each call is cut off after
-    `timeout_seconds`, whatever trickles in. Budgets are looked at before each call, so that at most
-    `concurrency` answers come after one is spent. Where the endpoint stops the work (key, quota, unknown
-    model, unavailable), the rest is pending, and so is all that is asked in the following minute.
+    A request is sent again after a time-out, a lost connection, a 429, a 5xx or an answer that is no JSON, at
+    most `max_attempts` times in all, and once more without a parameter that the endpoint refuses by name; each
+    call is cut off after `timeout_seconds`, whatever trickles in. Budgets are looked at before each call, so
+    that at most `concurrency` answers come after one is spent. Where the endpoint stops the work (key, quota,
+    unknown model, redirect, unavailable), or ten calls were refused alike before the first answer, the rest is
+    pending, and so is all that is asked in the following minute.
     """
     meter = _meter(limits)
     with meter.lock:  # one batch at a time, or the limits would hold for each
@@ -96,7 +123,7 @@ def call_all(items: Sequence[Any], ask: Ask, *, limits: Remote) -> list[Result]:
 
 def problem(code: str, limits: Remote, *, done: str = "") -> ChurnError:
     """The error that ends a run whose calls are pending for the reason `code`; `done` says how far it came."""
-    what = STOPS.get(code, f"a remote call failed unexpectedly ({code})")
+    what, fix = _explained(code, limits)
     if code == "no_key":
         return ConfigError(
             f"the environment variable {limits.api_key_env} holds no API key",
@@ -112,37 +139,27 @@ def problem(code: str, limits: Remote, *, done: str = "") -> ChurnError:
             what, where=where, fix="run it again: answers are kept, and it goes on from there"
         )
     return ResourceError(
-        what,
-        where=limits.base_url or "api.openai.com",
-        fix=f"check ${limits.api_key_env}, the base_url and the model; what was answered is kept",
+        what, where=limits.base_url or "api.openai.com", fix=f"{fix}; what was answered is kept"
     )
+
+
+def _explained(code: str, limits: Remote) -> tuple[str, str]:
+    """What stopped the work, and the way out."""
+    status, *names = code.split(":")
+    if status.startswith("http_"):
+        named = f" ({' '.join(names)})" if names else ""
+        return f"the endpoint refuses every request with {status}{named}", REFUSED_FIX
+    if status in ANSWERS:
+        what, fix = ANSWERS[status]
+        return f"the first answers cannot be used: {what}{' ' if names else ''}{':'.join(names)}", fix
+    fix = f"check ${limits.api_key_env}, the base_url and the model"
+    return STOPS.get(code, f"a remote call failed unexpectedly ({code})"), fix
 
 
 def check(limits: Remote) -> None:
     """Raise ConfigError or ResourceError where this machine could not make a call."""
     if obstacle := _obstacle(limits):
         raise problem(obstacle, limits)
-
-
-async def read_json(request: AbstractAsyncContextManager[Any]) -> dict[str, Any]:
-    """Send a request such as `client.embeddings.with_streaming_response.create(...)`; return its JSON.
-
-    The body is read here, not by the client, so that its size is bounded. Raises BadAnswerError where it is
-    too large or no JSON object.
-    """
-    content = bytearray()
-    async with request as response:
-        async for part in response.iter_bytes():
-            content += part
-            if len(content) > MAX_ANSWER_BYTES:
-                raise BadAnswerError("too_long")
-    try:
-        answer = json.loads(content)
-    except ValueError:
-        raise BadAnswerError("not_json", worth_retrying=True) from None
-    if not isinstance(answer, dict):
-        raise BadAnswerError("not_json", worth_retrying=True)
-    return answer
 
 
 # -- a run's budget -------------------------------------------------------------------------------------
@@ -202,40 +219,100 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _answer_all(items: Sequence[Any], ask: Ask, meter: Meter) -> list[Result]:
-    places = asyncio.Semaphore(meter.concurrency)
+    """One call alone, then a first batch that is judged, then the rest."""
+    n, places = len(items), asyncio.Semaphore(meter.concurrency)
+    first = [] if meter.answers >= meter.first_batch else [1, meter.first_batch]
+    results: list[Result] = []
     async with _client(meter.limits) as client:
 
         async def in_turn(item: Any) -> Result:
             async with places:
-                return await _answer(item, ask, client, meter)
+                return await _answer(item, ask, client, meter, n)
 
-        return list(await asyncio.gather(*map(in_turn, items)))
+        for end in [*(end for end in first if end < n), n]:
+            results += await asyncio.gather(*map(in_turn, items[len(results) : end]))
+            if end == meter.first_batch:
+                meter.judge(n_items=n)
+    return results
 
 
-async def _answer(item: Any, ask: Ask, client: AsyncOpenAI, meter: Meter) -> Result:
-    fault, tokens = Fault(""), 0
-    for attempt in range(1, meter.limits.max_attempts + 1):
+async def _answer(item: Any, ask: Ask, client: AsyncOpenAI, meter: Meter, n_items: int) -> Result:
+    calls = attempts = tokens = 0
+    while True:
         if refusal := await meter.may_call():
-            return Result(None, "pending", refusal, attempt - 1, tokens)
-        try:
-            async with asyncio.timeout(meter.limits.timeout_seconds):
-                answer = await ask(client, item)
-        except Exception as problem:
-            fault = fault_of(problem)
-        else:
-            meter.note_answer(answer.tokens)
-            return Result(answer.value, "ok", "", attempt, tokens + answer.tokens)
-        tokens += fault.tokens
-        meter.tokens += fault.tokens
-        if fault.action == "stop":
-            meter.stop(fault.code)
-            return Result(None, "pending", fault.code, attempt, tokens)
-        if fault.action == "fail":
-            return Result(None, "failed", fault.code, attempt, tokens)
-        if attempt < meter.limits.max_attempts:
-            await _wait(fault, item, attempt, meter)
-    meter.note_failure()
-    return Result(None, "failed", fault.code, meter.limits.max_attempts, tokens)
+            return Result(None, "pending", refusal, calls, tokens)
+        calls, body = calls + 1, _body(item, ask, meter)
+        outcome = await _outcome(item, ask, client, body, meter.limits)
+        tokens += outcome.tokens
+        if isinstance(outcome, Answer):
+            meter.note_answer(outcome.tokens)
+            return Result(outcome.value, "ok", "", calls, tokens)
+        meter.tokens += outcome.tokens
+        if outcome.parameter in body:
+            meter.leave_out(outcome.parameter)
+            continue
+        attempts += 1
+        if outcome.action != "retry" or attempts >= meter.limits.max_attempts:
+            return Result(None, _given_up(outcome, meter, n_items), outcome.code, calls, tokens)
+        await _wait(outcome, item, attempts, meter)
+
+
+def _body(item: Any, ask: Ask, meter: Meter) -> dict[str, Any]:
+    """The request for an item, with what the settings add and without what they or the endpoint refuse."""
+    body = {**ask.body(item), **meter.limits.extra_body}
+    for name in meter.limits.omit:
+        body.pop(name, None)
+    for name in meter.left_out:
+        value, newer = body.pop(name, None), RENAMED.get(name)
+        if newer and value is not None and newer not in meter.left_out:
+            body[newer] = value
+    return body
+
+
+async def _outcome(
+    item: Any, ask: Ask, client: AsyncOpenAI, body: dict[str, Any], limits: Remote
+) -> Answer | Fault:
+    try:
+        async with asyncio.timeout(limits.timeout_seconds):
+            return ask.read(await _post(client, ask.path, body), item)
+    except Exception as problem:
+        return fault_of(problem, optional=(*ask.optional, *RENAMED.values()))
+
+
+def _given_up(fault: Fault, meter: Meter, n_items: int) -> Literal["failed", "pending"]:
+    if fault.action == "stop":
+        meter.stop(fault.code)
+        return "pending"
+    if fault.action == "fail":
+        meter.note_refusal(fault.code, n_items=n_items)
+    else:
+        meter.note_failure()
+    return "failed"
+
+
+async def _post(client: AsyncOpenAI, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Send one request; return its JSON. A redirect is not followed, since the note would go with it.
+
+    The answer is read here, not by the client, so that its size is bounded. Raises BadAnswerError where it is
+    too large or no JSON object.
+    """
+    options: Any = {"headers": {"X-Stainless-Raw-Response": "stream"}, "follow_redirects": False}
+    response: Any = await client.post(path, cast_to=object, body=body, options=options)
+    content = bytearray()
+    try:
+        async for part in response.iter_bytes():
+            content += part
+            if len(content) > MAX_ANSWER_BYTES:
+                raise BadAnswerError("too_long")
+    finally:
+        await response.close()
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        raise BadAnswerError("not_json", worth_retrying=True) from None
+    if not isinstance(answer, dict):
+        raise BadAnswerError("not_json", worth_retrying=True)
+    return answer
 
 
 async def _wait(fault: Fault, item: Any, attempt: int, meter: Meter) -> None:
@@ -265,9 +342,12 @@ def _client(limits: Remote) -> AsyncOpenAI:
 
     for name in ("openai", "httpx", "httpx2", "httpcore", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)  # at DEBUG they log whole requests, notes included
+    key, address = _key(limits) or "none", urlsplit(limits.base_url or "")
     return openai.AsyncOpenAI(
-        api_key=_key(limits) or "none",
-        base_url=limits.base_url,
+        api_key=key,
+        base_url=urlunsplit(address._replace(query="")) or None,
+        default_query=dict(parse_qsl(address.query)),  # Azure's api-version
+        default_headers={"api-key": key} if (address.hostname or "").endswith(".azure.com") else None,
         max_retries=0,
         timeout=limits.timeout_seconds,
     )

@@ -16,7 +16,7 @@ from churn_spark.notes.redaction import is_blank
 from churn_spark.notes.summary import Summary, bounded
 from churn_spark.settings.sections import Summarizer
 
-VERSION = "1"  # part of cache identities: change it with anything below that changes a summary
+VERSION = "2"  # part of cache identities: change it with anything below that changes a summary
 
 Provider = Callable[[Sequence[str], Summarizer], list[Summary]]
 SUMMARIZERS: dict[str, Provider] = {
@@ -50,7 +50,7 @@ def identity(settings: Summarizer) -> dict[str, Any]:
     }
     if settings.name == "extractive":
         return common
-    asked = {
+    asked: dict[str, Any] = {
         "instruction": hashlib.sha256(instruction(settings).encode()).hexdigest()[:16],
         "max_new_tokens": settings.max_new_tokens,
     }
@@ -58,6 +58,8 @@ def identity(settings: Summarizer) -> dict[str, Any]:
         return {**common, **asked, "weights": generation.weights_hash(model_name(settings))}
     endpoint = urlsplit(settings.remote.base_url or "https://api.openai.com/v1")
     where = f"{endpoint.hostname}:{endpoint.port or ''}{endpoint.path}"  # and no user or password
+    changes = {"extra_body": settings.remote.extra_body, "omit": sorted(settings.remote.omit)}
+    asked |= {name: value for name, value in changes.items() if value}
     return {**common, **asked, "model": model_name(settings), "endpoint": where}
 
 

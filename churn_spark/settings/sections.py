@@ -55,6 +55,11 @@ class Remote(_Section):
     max_tokens: Positive | None = None
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     price_per_million_tokens: Annotated[float, Field(ge=0)] | None = None
+    extra_body: dict[str, Any] = {}
+    omit: tuple[str, ...] = ()
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # a dict has no hash of its own
 
 
 class Summarizer(_Section):

@@ -68,11 +68,15 @@ def limits(server: fake.FakeOpenAI, **changes: Any) -> Remote:
     return Remote(**{**settings, "max_attempts": 3, **changes})
 
 
-async def ask(client: Any, item: str) -> remote.Answer:
-    message = {"role": "user", "content": item}
-    create = client.chat.completions.with_streaming_response.create
-    body = await remote.read_json(create(model="m", messages=[message]))
+def question(item: str) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": item}]}
+
+
+def answer(body: dict[str, Any], item: str) -> remote.Answer:
     return remote.Answer(body["choices"][0]["message"]["content"], body["usage"]["total_tokens"])
+
+
+ask = remote.Ask("/chat/completions", question, answer)
 
 
 def call(server: fake.FakeOpenAI, items: list[str] = ITEMS, **changes: Any) -> list[remote.Result]:
@@ -182,22 +186,21 @@ def test_call_all_reads_only_so_much(server: fake.FakeOpenAI, monkeypatch: pytes
 
 
 def test_call_all_counts_the_tokens_of_a_bad_answer(server: fake.FakeOpenAI) -> None:
-    async def never_content(client: Any, item: str) -> remote.Answer:
-        answer = await ask(client, item)
-        raise faults.BadAnswerError("empty", tokens=answer.tokens)
+    def never_content(body: dict[str, Any], item: str) -> remote.Answer:
+        raise faults.BadAnswerError("empty", tokens=answer(body, item).tokens)
 
-    assert remote.call_all(ITEMS[:1], never_content, limits=limits(server)) == [
+    assert remote.call_all(ITEMS[:1], ask._replace(read=never_content), limits=limits(server)) == [
         remote.Result(None, "failed", "empty", 1, 10)
     ]
 
 
 def test_call_all_stops_at_a_mistake_in_ask_and_tells_its_kind(server: fake.FakeOpenAI) -> None:
-    async def wrong(client: Any, item: str) -> remote.Answer:
+    def wrong(body: dict[str, Any], item: str) -> remote.Answer:
         if item == ITEMS[1]:
             raise KeyError(item)
-        return await ask(client, item)
+        return answer(body, item)
 
-    results = remote.call_all(ITEMS, wrong, limits=limits(server, concurrency=1))
+    results = remote.call_all(ITEMS, ask._replace(read=wrong), limits=limits(server, concurrency=1))
     assert results[:2] == [good_result(ITEMS[0]), remote.Result(None, "pending", "KeyError", 1)]
     assert results[2:] == [remote.Result(None, "pending", "KeyError")] * 6
     assert remote.problem("KeyError", limits(server)).what == "a remote call failed unexpectedly (KeyError)"

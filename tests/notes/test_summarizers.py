@@ -207,7 +207,7 @@ def _save_seq2seq(folder: Path) -> str:
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
-    torch.manual_seed(5)  # a model that answers every note, and not all alike
+    torch.manual_seed(11)  # a model that answers every note, and not all alike
     config = T5Config(
         vocab_size=5 + len(WORDS), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2,
         decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, initializer_factor=5.0,
@@ -363,15 +363,17 @@ def test_openai_says_what_was_cut(server: fake.FakeOpenAI) -> None:
         fake.raw(fake.completion("The customer is", finish_reason="length")),
         fake.good("word " * 130),
     ]
-    first, second = summarize([NOTE, NOTE + "!"], remote_settings(server.url, concurrency=1))
+    first, second = summarize([NOTE, NOTE * 2], remote_settings(server.url, concurrency=1))
     assert first == Summary("The customer is", "truncated", "", 1, 10)
     assert second.status == "truncated"
     assert len(second.text) <= 600
 
 
 def test_openai_redacts_what_the_model_made_up(server: fake.FakeOpenAI) -> None:
-    server.default = fake.good("Call jane@example.com back.")
-    assert summarize([NOTE], remote_settings(server.url))[0].text == "Call [EMAIL] back."
+    server.default = fake.good("Support: jane@example.com, about the slow internet.")
+    assert (
+        summarize([NOTE], remote_settings(server.url))[0].text == "Support: [EMAIL], about the slow internet."
+    )
 
 
 def test_openai_loses_no_row_and_resumes(server: fake.FakeOpenAI, caplog: pytest.LogCaptureFixture) -> None:
