@@ -153,14 +153,18 @@ def compare_udfs(count: int, rounds: int) -> None:
 
 def processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor()
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--notes", type=int, default=4000, help="distinct notes")
     parser.add_argument("--factor", type=int, action="append", help=f"rows per note, default {FACTORS}")
-    parser.add_argument("--udfs", type=int, metavar="ROUNDS", help="compare pandas UDFs with Arrow functions instead")
+    parser.add_argument(
+        "--udfs", type=int, metavar="ROUNDS", help="compare pandas UDFs with Arrow functions instead"
+    )
     options = parser.parse_args()
     if options.udfs:
         compare_udfs(options.notes, options.udfs)

@@ -55,7 +55,8 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.fixture
 def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time passes for the meter, so that its waits do not depend on how busy this machine is."""
-    monkeypatch.setattr(remote, "time", SimpleNamespace(monotonic=lambda: 100.0, time=time.time))
+    for module in (meter, remote):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 100.0, time=time.time))
 
 
 def limits(server: fake.FakeOpenAI, **changes: Any) -> Remote:
@@ -226,7 +227,9 @@ def test_call_all_holds_everybody_after_a_429(
 ) -> None:
     server.script = [fake.status(429, Retry_After="0.2")] * 2
     call(server, concurrency=2, max_attempts=5)
-    assert len([seconds for seconds in waits if seconds >= 0.2]) == 2 + 8  # the refused two, then every call
+    assert (
+        len([seconds for seconds in waits if seconds >= 0.2]) == 2 + 9
+    )  # after each refusal, and before every call from then on
 
 
 @pytest.mark.parametrize("value", ["", "soon", "-5", "nan", "inf", "Fri, 99 Nov"])
