@@ -24,18 +24,39 @@ case "${1:-}" in
 esac
 [[ -e "$venv/.ready" || -e "$venv/.ready[dev]" ]] || install ""
 
+# Names with umlauts need a UTF-8 locale, which cron does not have.
+[[ "$(locale charmap 2>/dev/null)" == "UTF-8" ]] || export LC_ALL=C.UTF-8
 export PYSPARK_DRIVER_PYTHON="${PYSPARK_DRIVER_PYTHON:-$venv/bin/python}"
 export SPARK_HOME="${SPARK_HOME:-$("$venv/bin/python" -c 'import os, pyspark; print(os.path.dirname(pyspark.__file__))')}"
-if [[ " $* " != *" --master "* || " $* " == *" --master local"* ]]; then  # a cluster keeps its own
+
+dry=""; [[ "$1" == "--dry-run" ]] && { dry=yes; shift; }
+# What stands before the job is Spark's: its master, in any spelling, and what the next command has to repeat.
+master=local given=() before=""
+for word in "$@"; do
+  [[ "$word" != *.py || "$before" == --py-files ]] || break
+  [[ "$before" != --master ]] || master="$word"
+  case "$word" in --master=* | spark.master=* | --conf=spark.master=*) master="${word##*master=}" ;; esac
+  given+=("$word") before="$word"
+done
+export CHURN_SPARK_SUBMIT="$([[ ${#given[@]} -eq 0 ]] || printf '%q ' "${given[@]}")"
+if [[ "$master" == local* ]]; then  # a cluster keeps its own
   export SPARK_CONF_DIR="${SPARK_CONF_DIR:-$here/conf}"
   export PYSPARK_PYTHON="${PYSPARK_PYTHON:-$venv/bin/python}"
 fi
 
-if [[ "$1" == "--dry-run" ]]; then
-  shift
+if [[ -n "$dry" ]]; then
   printf '%q ' "$SPARK_HOME/bin/spark-submit" "$@"; echo
   exit 0
 fi
 # Java announces a module that Spark asks for, xgboost its ranks; nobody can act on that.
 noise='^WARNING: Using incubator modules|^\[[0-9:]+\] Task [0-9]+ got rank|log level to|To adjust logging level'
-exec "$SPARK_HOME/bin/spark-submit" "$@" 2> >(grep --line-buffered -vE "$noise" >&2)
+set -m  # else what runs in the background is deaf to Ctrl-C
+"$SPARK_HOME/bin/spark-submit" "$@" 2> >(grep --line-buffered -vE "$noise" >&2) &
+java=$!
+# The job, Java's child, is asked to end: it cancels its work, frees its lock and leaves its record.
+stop() { pkill "-$1" -P "$java" -f '\.py' 2>/dev/null || kill "-$1" "$java" 2>/dev/null || true; }
+trap 'stop TERM' TERM
+trap 'stop INT' INT
+code=0; wait "$java" || code=$?
+while kill -0 "$java" 2>/dev/null; do code=0; wait "$java" || code=$?; done  # a signal ends the first wait
+exit "$code"

@@ -50,12 +50,6 @@ class GateError(ChurnError):
     exit_code = 21
 
 
-class DriftError(ChurnError):
-    """Drift above the limit, where the user asked for that to fail."""
-
-    exit_code = 22
-
-
 class ResourceError(ChurnError):
     """A model file, endpoint, disk or cluster resource failed after its retries."""
 
@@ -66,3 +60,11 @@ class LockedError(ChurnError):
     """Another run holds the lock."""
 
     exit_code = 24
+
+
+class Cancelled(BaseException):
+    """A signal asked the run to end; no `except Exception` holds it up."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"signal {signal}")
+        self.exit_code = 128 + signal

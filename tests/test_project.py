@@ -2,7 +2,9 @@
 
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -78,6 +80,55 @@ def test_spark_submit_script_prints_its_command(tmp_path: Path) -> None:
     done = run("./spark-submit.sh", "--dry-run", "jobs/train.py", "--raw", "a b.csv", env=environment)
     assert done.stdout.strip() == r"/opt/spark/bin/spark-submit jobs/train.py --raw a\ b.csv"
     assert run("./spark-submit.sh", env=environment).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "is_local"),
+    [
+        (["--master", "local[2]"], True), (["--master=local"], True), ([], True), (["--master", "yarn"], False),
+        (["--master=yarn"], False), (["--conf", "spark.master=k8s://x", "--py-files", "a.py"], False),
+        (["--conf=spark.master=yarn"], False),
+    ],
+)  # fmt: skip
+def test_spark_submit_script_gives_a_cluster_no_settings_of_a_laptop(
+    tmp_path: Path, given: list[str], is_local: bool
+) -> None:
+    environment = stand_in(tmp_path, 'echo "${SPARK_CONF_DIR:-none};$LC_ALL;$CHURN_SPARK_SUBMIT"')
+    done = run("./spark-submit.sh", *given, "jobs/train.py", "--raw", "x", env={**environment, "LC_ALL": "C"})
+    conf, locale, submitted = done.stdout.strip().split(";")
+    assert conf == (str(ROOT / "conf") if is_local else "none")
+    assert locale == "C.UTF-8"
+    assert shlex.split(submitted) == given
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_spark_submit_script_hands_signals_to_the_job(tmp_path: Path, number: signal.Signals) -> None:
+    """And waits for the job's own end, so that a container does not go down before the lock is freed."""
+    job = tmp_path / "job.py"
+    job.write_text(
+        "import signal, sys, time\n"
+        "def end(number, frame):\n    print('freed', flush=True)\n    sys.exit(128 + number)\n"
+        "for number in (signal.SIGTERM, signal.SIGINT): signal.signal(number, end)\n"
+        "print('started', flush=True)\ntime.sleep(60)\n"
+    )
+    environment = stand_in(tmp_path, f"{sys.executable} {job} & wait $!; exit $?")
+    script = subprocess.Popen(["./spark-submit.sh", "x.py"], cwd=ROOT, env=environment, stdout=subprocess.PIPE)
+    assert script.stdout
+    assert script.stdout.readline() == b"started\n"
+    script.send_signal(number)
+    assert script.stdout.readline() == b"freed\n"
+    assert script.wait(30) == 128 + number
+
+
+def stand_in(folder: Path, spark_submit: str) -> dict[str, str]:
+    """An environment for spark-submit.sh in which spark-submit is this line of shell."""
+    (folder / ".ready").touch()
+    (folder / "bin").mkdir()
+    (folder / "bin/python").symlink_to(sys.executable)
+    (folder / "bin/spark-submit").write_text(f"#!/bin/bash\n{spark_submit}\n")
+    (folder / "bin/spark-submit").chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if name != "SPARK_CONF_DIR"}
+    return {**kept, "CHURN_SPARK_VENV": str(folder), "SPARK_HOME": str(folder)}
 
 
 def test_jobs_are_thin() -> None:

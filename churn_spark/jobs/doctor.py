@@ -8,13 +8,17 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 from churn_spark.errors import ChurnError
+from churn_spark.jobs.places import ATTEMPTS, WITHOUT, try_place
 from churn_spark.notes import prepare as notes
+from churn_spark.settings.locations import is_table_name
 from churn_spark.settings.sections import Text
+from churn_spark.spark import storage
 
 NEEDED = ("pyspark", "pandas", "pyarrow", "xgboost", "torch", "sentence_transformers", "sklearn", "yaml")
 MIN_MEMORY_GB, MIN_DISK_GB = 4, 2
@@ -32,6 +36,22 @@ class Check(NamedTuple):
 def checks() -> list[Check]:
     """Look at Java and its modules, Python, packages, the model's files, cores, memory and disk."""
     return [_java(), _java_module(), _python(), _packages(), _model(), _cores(), _memory(), _disk()]
+
+
+def place_checks(places: Mapping[str, str]) -> list[Check]:
+    """Try on each place (name -> location) what publishing and locking need of its file system."""
+    return [_place(name, location) for name, location in places.items()]
+
+
+def _place(name: str, location: str) -> Check:
+    if is_table_name(location) or not storage.is_local(location):
+        return Check(name, True, f"{location} is not on a local file system: not tried", "")
+    refused = {what: words for what, words in try_place(storage.local(location)).items() if words}
+    found = "; ".join(f"no {what} ({words})" for what, words in refused.items())
+    cures = "; ".join(WITHOUT[what] for what in refused)
+    if refused and not set(refused) & {"write", "rename"}:
+        return Check(name, True, f"{location}: {found}: {cures}", "")
+    return Check(name, not refused, f"{location}: {found or ', '.join(ATTEMPTS)} work", cures)
 
 
 def _java_home() -> str:

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from churn_spark.errors import ConfigError
 from churn_spark.settings.locations import check_locations
-from churn_spark.settings.refusals import explain, refuse_secrets
+from churn_spark.settings.plain_yaml import parse
+from churn_spark.settings.refusals import explain, refuse_secrets, refuse_unsafe
 from churn_spark.settings.sections import Config
 
 ENV_PREFIX = "CHURN_SPARK__"
@@ -42,6 +42,7 @@ def build_config(merged: Mapping[str, Any], origin: Mapping[str, str]) -> Config
         config = Config.model_validate(merged)
     except ValidationError as problem:
         raise explain(problem, origin, model=Config) from None
+    refuse_unsafe(config.spark.conf)
     check_locations(raw=config.raw, output=config.output, models=config.models)
     return config
 
@@ -98,35 +99,11 @@ def _files_dirs() -> Sequence[str]:
     return (os.getcwd(), *filter(None, [os.environ.get("SPARK_FILES_DIR")]))
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML without aliases (nothing to blow up) and without repeated keys (nothing lost silently)."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not accepted")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [self.construct_object(k, deep=True) for k, _ in node.value]
-        twice = sorted({str(k) for k in keys if keys.count(k) > 1})
-        if twice:
-            raise yaml.YAMLError(f"the key {twice[0]!r} stands twice")
-        return super().construct_mapping(node, deep)
-
-
 def _parse(text: str, name: str) -> dict[str, Any]:
-    try:
-        tree = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, RecursionError) as problem:
-        mark = getattr(problem, "problem_mark", None)
-        reason = getattr(problem, "problem", None) or str(problem).splitlines()[0]
-        where = f"{name}, line {mark.line + 1}" if mark else name
-        raise ConfigError(f"not a plain YAML file: {reason}", where=where) from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
+    tree = parse(text, where=name)
+    if not isinstance(tree, dict | None):
         raise ConfigError("a layer must be a mapping of settings", where=name)
-    return tree
+    return tree or {}
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -134,7 +111,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
     for name in sorted(environ):
         if name.startswith(ENV_PREFIX):
             path = name.removeprefix(ENV_PREFIX).lower().split("__")
-            _merge(tree, _nested(path, _typed(environ[name], name)), name, {}, ())
+            _merge(tree, _nested(path, parse(environ[name], where=name, key=path[-1])), name, {}, ())
     return tree
 
 
@@ -142,7 +119,8 @@ def _setting(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError("expected a.b=value", where=f"--set {key}")
-    return _nested(_key_path(key.strip()), _typed(value, f"--set {key}"))
+    path = _key_path(key.strip())
+    return _nested(path, parse(value, where=f"--set {key}", key=path[-1]))
 
 
 def _key_path(key: str) -> list[str]:
@@ -150,13 +128,6 @@ def _key_path(key: str) -> list[str]:
     if key.startswith("spark.conf."):
         return ["spark", "conf", key.removeprefix("spark.conf.")]
     return key.split(".")
-
-
-def _typed(text: str, name: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
-        raise ConfigError("the value is not valid YAML", where=name) from None
 
 
 def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
+import locale
 import os
 import re
 from pathlib import Path
 
-from churn_spark.errors import ConfigError
+from churn_spark.errors import ConfigError, InputError
 
 FILE_ENDINGS = ("csv", "parquet", "json", "jsonl", "ndjson", "orc", "gz", "bz2", "zst", "txt", "tsv")
 
@@ -60,6 +62,35 @@ def _check_apart(raw: str, output: str) -> None:
             where=f"output {output}, raw {raw}",
             fix="put the output into a folder of its own",
         )
+
+
+def check_there(raw: str, *, form: str = "auto") -> None:
+    """Raise InputError for a local input that is not there, before Spark starts."""
+    plain = re.sub(r"^file:/*", "/", raw)
+    if form == "table" or is_table_name(raw) or ":/" in plain or _has_other_root():
+        return
+    is_pattern = re.search(r"[*?\[{]", plain)
+    if not Path(plain).exists() and not (is_pattern and ("{" in plain or glob.glob(plain))):
+        what = "no file matches this pattern" if is_pattern else "no such file or folder"
+        raise InputError(what, where=raw, fix="check --raw; a relative path starts here")
+
+
+def check_names(*locations: str) -> None:
+    """Raise ConfigError for a name that the Java process, which runs already, cannot spell."""
+    is_running = "PYSPARK_GATEWAY_PORT" in os.environ
+    if is_running and locale.nl_langinfo(locale.CODESET) != "UTF-8":
+        for location in locations:
+            if not location.isascii():
+                raise ConfigError(
+                    "a name with letters beyond ASCII, in a locale that is not UTF-8",
+                    where=location,
+                    fix="export LC_ALL=C.UTF-8, then run again; ./spark-submit.sh does that by itself",
+                )
+
+
+def _has_other_root() -> bool:
+    """Whether Hadoop's settings may make a plain path one of HDFS."""
+    return bool({"HADOOP_CONF_DIR", "YARN_CONF_DIR"} & set(os.environ))
 
 
 def absolute(location: str) -> Path:

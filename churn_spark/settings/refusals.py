@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -14,25 +14,62 @@ from churn_spark.errors import ConfigError
 _SECRET_KEYS = re.compile(r"secret|passw(or)?d|token$|(api|access|account)[._-]?key(?!_env)", re.I)
 _SECRET_VALUES = re.compile(
     r"(sk-[A-Za-z0-9_-]{12,}|dapi[0-9a-f]{16,}|ghp_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{12,}"
-    r"|eyJ[A-Za-z0-9_-]{20,}|://[^/\s:]+:[^/\s@]+@)"
+    r"|eyJ[A-Za-z0-9_-]{20,}|://[^/\s:]+:[^/\s@]+@"
+    r"|(?i:passwo?r?d|pwd|secret|token|(api|access|account)[._-]?key|sig)([._-][\w.-]*)?\s*=\s*[^\s;&{]{3,})"
 )
+# Spark settings that lose rows, or change values, without a word: each with the only value accepted.
+_SAFE = {
+    "spark.sql.files.ignorecorruptfiles": "false",
+    "spark.sql.files.ignoremissingfiles": "false",
+    "spark.files.ignorecorruptfiles": "false",
+    "spark.files.ignoremissingfiles": "false",
+    "spark.sql.session.timezone": "utc",
+    "spark.sql.casesensitive": "false",
+    "spark.sql.parquet.outputtimestamptype": "timestamp_micros",
+    "spark.hadoop.parquet.page.verify-checksum.enabled": "true",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
 
 
-def refuse_secrets(tree: Any, name: str, path: str = "") -> None:
+def is_secret(text: str) -> bool:
+    """Whether a text holds what looks like a secret: a token of a known form, or a password in a URL."""
+    return bool(_SECRET_VALUES.search(text))
+
+
+def refuse_secrets(tree: Mapping[str, Any], name: str) -> None:
     """Raise ConfigError for a setting that looks like a secret; `name` is the layer it stands in."""
-    for key, value in tree.items() if isinstance(tree, Mapping) else ():
-        here = f"{path}.{key}" if path else str(key)
-        if isinstance(value, Mapping):
-            refuse_secrets(value, name, here)
-            continue
-        texts = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
-        named = not here.startswith("columns.") and _SECRET_KEYS.search(here)
-        if any(named or _SECRET_VALUES.search(text) for text in texts):
+    for key, text in _texts(tree):
+        is_named = not key.startswith("columns.") and _SECRET_KEYS.search(key)
+        if is_named or is_secret(text):
             raise ConfigError(
-                f"{here} looks like a secret, and settings are logged",
+                f"{key} looks like a secret, and settings are logged",
                 where=name,
                 fix="put it into an environment variable and name that: api_key_env: OPENAI_API_KEY",
             )
+
+
+def refuse_unsafe(conf: Mapping[str, str]) -> None:
+    """Raise ConfigError for a Spark property that would lose rows or change values without a word."""
+    for key, value in conf.items():
+        safe = _SAFE.get(key.lower())
+        if safe not in (None, value.strip().lower()):
+            raise ConfigError(
+                f"{key} would lose or change rows without a word",
+                where=f"spark.conf.{key}",
+                fix="leave it out",
+            )
+
+
+def _texts(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a tree of settings, with its dotted key."""
+    if isinstance(tree, str):
+        yield path, tree
+    elif isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _texts(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from _texts(value, path)
 
 
 def explain(problem: ValidationError, origin: Mapping[str, str], *, model: type[BaseModel]) -> ConfigError:

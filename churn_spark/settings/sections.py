@@ -9,6 +9,7 @@ import datetime as dt
 import difflib
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -287,8 +288,8 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _sources_are_read_once(self) -> Config:
-        sources = [c.raw_name.lower() for c in self.columns.values()]
-        twice = sorted({s for s in sources if sources.count(s) > 1})
+        sources = Counter(c.raw_name.lower() for c in self.columns.values())
+        twice = sorted(source for source, count in sources.items() if count > 1)
         if twice:
             raise ValueError(f"columns: two columns read the same source {twice}")
         return self

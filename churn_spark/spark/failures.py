@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from urllib.parse import unquote
 
@@ -9,6 +10,13 @@ from churn_spark import errors
 from churn_spark.errors import ChurnError, InputError, ResourceError
 
 RAISED_IN_WORKER = re.compile(r"churn_spark\.errors\.(\w+): (error: [^\n]*)")
+DEAD_JAVA = (
+    "the Java process of Spark ended in the middle of the work",
+    "run again, with more memory if it happens again: --set spark.conf.spark.driver.memory=6g",
+)
+WRITABLE = "give this user write permission there, or choose another place: --output FOLDER"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 SIGNS = (
     ("No space left on device", "the disk is full", "free some space, or put `output` on another disk"),
     (
@@ -36,6 +44,14 @@ SIGNS = (
         "a Python worker died",
         "give the machine more memory, or use fewer cores",
     ),
+    ("Answer from Java side is empty", *DEAD_JAVA),
+    ("while trying to connect to the Java server", *DEAD_JAVA),
+    ("Py4JNetworkError", *DEAD_JAVA),
+    ("SparkContext was shut down", *DEAD_JAVA),
+    ("ConnectionRefusedError", *DEAD_JAVA),
+    ("Disk quota exceeded", "the disk is full", "free some space, or put `output` on another disk"),
+    ("Read-only file system", "the output folder cannot be written", WRITABLE),
+    ("Mkdirs failed to create", "the output folder cannot be written", WRITABLE),
     ("JAVA_GATEWAY_EXITED", "Java did not start", "run `churn-spark doctor`"),
 )
 
@@ -43,6 +59,8 @@ SIGNS = (
 def explain(problem: BaseException) -> ChurnError | None:
     """The ChurnError behind a failure, or None where it was not foreseen."""
     text = f"{type(problem).__name__}: {problem}"
+    if isinstance(problem, OSError) and problem.filename:
+        return _of_file(problem)
     raised = RAISED_IN_WORKER.search(text)
     if raised:
         kind = getattr(errors, raised[1], ResourceError)
@@ -52,6 +70,15 @@ def explain(problem: BaseException) -> ChurnError | None:
         if sign in text:
             return ResourceError(what, fix=fix)
     return explain_read_failure(problem) if isinstance(problem, Exception) else None
+
+
+def _of_file(problem: OSError) -> ResourceError:
+    what, fix = problem.strerror or type(problem).__name__, "check the path"
+    if problem.errno in FULL:
+        what, fix = "the disk is full", "free some space, or choose another place: --output FOLDER"
+    elif problem.errno in FORBIDDEN:
+        what, fix = f"cannot be written or read: {what}", WRITABLE
+    return ResourceError(what, where=str(problem.filename), fix=fix)
 
 
 _CAUSES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import sys
 import tempfile
@@ -23,6 +24,8 @@ REQUIRED = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.caseSensitive": "false",
+    "spark.sql.files.ignoreCorruptFiles": "false",
+    "spark.sql.files.ignoreMissingFiles": "false",
     # Java never compiles a longer method, and validation in one pass is generated as one.
     "spark.sql.codegen.hugeMethodLimit": "8000",
 }
@@ -63,6 +66,8 @@ def get_session(app_name: str = "churn_spark", *, conf: Mapping[str, str] | None
         return _with(active, {**REQUIRED, **(conf or {})})
     if not {"SPARK_CONF_DIR", "SPARK_HOME"} & set(os.environ):
         os.environ["SPARK_CONF_DIR"] = str(conf_folder())
+    if locale.nl_langinfo(locale.CODESET) != "UTF-8":  # Java reads the names of files by it
+        os.environ["LC_ALL"] = "C.UTF-8"
     builder = SparkSession.builder.appName(app_name)
     submitted = _submitted()
     is_local = submitted.get("spark.master", "local").startswith("local")
@@ -96,6 +101,16 @@ def slots(spark: SparkSession) -> int:
     """How many tasks can run at once."""
     per_task = int(spark.conf.get("spark.task.cpus", "1") or 1)
     return max(1, int(spark.sparkContext.defaultParallelism) // per_task)
+
+
+def active_tasks(spark: SparkSession) -> tuple[int, int]:
+    """How many tasks of the stages that run now are done, and how many there are; (0, 0) where Spark can't say."""
+    try:
+        tracker = spark.sparkContext.statusTracker()
+        stages = [info for number in tracker.getActiveStageIds() if (info := tracker.getStageInfo(number))]
+        return sum(s.numCompletedTasks for s in stages), sum(s.numTasks for s in stages)
+    except Exception:  # Spark Connect has none, and Java may be gone
+        return 0, 0
 
 
 def broadcast_if_small(df: DataFrame, size: int) -> DataFrame:

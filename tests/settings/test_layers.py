@@ -149,6 +149,38 @@ def test_load_config_refuses_secrets_without_repeating_them(key: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "setting",
+    [
+        "columns.plan_type.allowed=[basic, 'jdbc:postgresql://h/db?user=u&password=hunter2222']",
+        "scoring.templates.age='see https://h/x?api_key=abcdef123'",
+        "spark.conf.spark.jdbc.url='jdbc:mysql://h/db;pwd=hunter2222'",
+        "columns.age.description='token = abcdef123'",
+    ],
+)
+def test_load_config_refuses_secrets_within_any_text(setting: str) -> None:
+    with pytest.raises(ConfigError, match="secret") as caught:
+        load_config(settings=[setting])
+    assert "hunter2222" not in str(caught.value)
+    assert "abcdef123" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("spark.sql.files.ignoreCorruptFiles", "true"),
+        ("spark.sql.files.ignoreMissingFiles", "TRUE"),
+        ("spark.sql.session.timeZone", "Europe/Berlin"),
+        ("spark.hadoop.parquet.page.verify-checksum.enabled", "false"),
+    ],
+)
+def test_load_config_refuses_spark_settings_that_lose_rows(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match="without a word") as caught:
+        load_config(settings=[f"spark.conf.{key}={value}"])
+    assert caught.value.where == f"spark.conf.{key}"
+    assert load_config(settings=["spark.conf.spark.sql.files.ignoreCorruptFiles=false"])
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"raw": "t1 where 1=0 union all select 99"},
