@@ -286,9 +286,13 @@ def export(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def cache(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = settings(options)
-    if (options.what == "drop") != bool(options.identity):
+    by_content = options.status is not None or options.like is not None
+    if (options.what == "drop") != (bool(options.identity) or by_content) or (
+        options.identity and by_content
+    ):
         raise ConfigError(
-            "drop needs --identity, show and compact take none", fix="see `churn-spark cache show`"
+            "drop needs either --identity or --status and --like, show and compact take none of them",
+            fix="see `churn-spark cache show`",
         )
     from churn_spark.jobs.lock import lock
     from churn_spark.spark.notes.cache import Cache, described, hit_rates
@@ -299,6 +303,10 @@ def cache(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.what == "compact":
         with lock(cache.folder, "compact", cache.run_id):
             cache.compact(spark)
+    elif by_content:
+        with lock(cache.folder, "compact", cache.run_id):
+            dropped = cache.drop_summaries(spark, status=options.status, like=options.like)
+        say([f"dropped {dropped:,} summaries; the next run asks for them again"])
     elif options.what == "drop":
         cache.drop(options.identity)
     lines = described(cache, spark) or ["the text cache is empty"]

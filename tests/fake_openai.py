@@ -138,9 +138,9 @@ def vectors(handler: Handler, body: dict[str, Any]) -> None:
 
 
 def both(handler: Handler, body: dict[str, Any]) -> None:
-    """Answer well whatever the question: embeddings, or a completion in the note's own first words."""
+    """Answer well whatever the question: embeddings, or a completion in the note's own last words."""
     note = [] if "input" in body else body["messages"][-1]["content"].split("\n")[1].split()
-    (vectors if "input" in body else good(f"Says: {' '.join(note[:8])}"))(handler, body)
+    (vectors if "input" in body else good(f"Says: {' '.join(note[-5:])}"))(handler, body)
 
 
 def status(code: int, *, error: str = "", **headers: str) -> Reply:

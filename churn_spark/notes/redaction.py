@@ -1,7 +1,8 @@
 """Personal data in notes -> typed placeholders, and the plain forms of a text.
 
 Every pattern is anchored to exact lengths or bounded repeats, so that time grows linearly with the text. What
-a pattern alone cannot tell is decided by check digits (Luhn, mod 97) or by the words just before a number.
+a pattern alone cannot tell is decided by check digits (Luhn, mod 97) or by the words just before a number, in a
+chat also those of the turn before. Names of people and postal addresses are not redacted.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import partial
 
 from churn_spark.contract.values import EMPTY_NOTES
 
-VERSION = "2"  # part of cache identities: change it with any rule below
+VERSION = "3"  # part of cache identities: change it with any rule below
 KINDS = ("URL", "EMAIL", "IBAN", "CARD", "SSN", "IP", "PHONE")
 
 Match = re.Match[str]
@@ -81,9 +82,22 @@ _TLD = (
     "app|at|au|be|biz|br|ca|ch|cn|co|com|de|dev|edu|es|eu|fr|gl|gov|in|info|io|it|jp|ly|me|net|nl|org|pl|ru"
     "|se|uk|us"
 )
-_URL = rf"\b[a-z][a-z0-9+.-]{{1,15}}://{_URL_TAIL}"
-_BARE_URL = rf"(?<![\w@.-])(?:www\.|(?:[a-z0-9-]{{1,63}}\.){{1,4}}(?:{_TLD})/){_URL_TAIL}"
-_EMAIL = r"\w[\w.%+'&-]{0,63}+@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}"
+_URL = rf"\b[a-z][a-z0-9+.-]{{1,15}}:[ ]?//{_URL_TAIL}"
+_BARE_URL = rf"(?<![\w@.-])(?:www\.|(?:[a-z0-9-]{{1,63}}\.){{1,4}}(?:{_TLD})[/?]){_URL_TAIL}"
+_HOST = r"(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}"
+_EMAIL = rf"\w[\w.%+'&-]{{0,63}}+(?:@|＠){_HOST}"
+# As people write it to be clever, or as it is spoken: name (at) host [dot] tld, name @ host.tld.
+_AT = r"[ \t]?(?:[(\[{<][ \t]?(?:at|ät|arroba|@|arobase)[ \t]?[)\]}>]|@)[ \t]?"
+_DOTS = "dot|punkt|punto|point"
+_DOT = rf"(?:\.|[ \t]?[(\[{{<][ \t]?(?:{_DOTS}|\.)[ \t]?[)\]}}>][ \t]?|[ \t](?:{_DOTS})[ \t])"
+_SPACED_EMAIL = (
+    rf"(?<![\w@])(?=[\d.]{{0,30}}[^\W\d])\w[\w.%+'&-]{{0,63}}+{_AT}"
+    rf"(?:[\w-]{{1,63}}{_DOT}){{1,4}}[^\W\d_]{{2,12}}(?!\w)"
+)
+_SPOKEN_EMAIL = (
+    r"(?<![\w@])\w[\w.%+'&-]{0,63}+[ \t](?:at|arroba|arobase|ät)[ \t]"
+    rf"(?:[\w-]{{1,63}}{_DOT}){{1,4}}(?:{_TLD})(?!\w)"
+)
 
 # ISO 13616 gives each country's length; with it, the words that follow are not swallowed.
 _IBAN_LENGTHS = """
@@ -95,7 +109,7 @@ _IBAN_LENGTHS = """
 
 
 def _iban_of(country: str, length: int) -> str:
-    return rf"{country}\d\d(?:[ -]?[A-Z0-9]){{{length - 4}}}"
+    return rf"{country}\d\d(?:[ \u00a0\u2009\n._/\u2010-\u2013-]{{0,2}}[A-Z0-9]){{{length - 4}}}"
 
 
 _IBANS = "|".join(_iban_of(entry[:2], int(entry[2:])) for entry in _IBAN_LENGTHS.split())
@@ -108,16 +122,28 @@ _CARD = rf"""(?<!\d)(?<!\d\.)(?:
     | 4\d{{12}}
     )(?!\d)"""
 
+# Any grouping of 13 to 19 digits, decided by the issuer's prefix, the length and the groups.
+_LOOSE_CARD = (
+    r"(?<!\d)(?<!\d[.,])(?:2[2-7]|3\d|[456]\d)(?:[ \u00a0\n._/*|,\u2010-\u2013-]{0,3}\d){11,17}(?!\d)"
+)
+_CARD_GROUPS = re.compile(
+    r"[\d]{4}(?:\D{1,3}\d{4}){2,3}(?:\D{1,3}\d{1,4})?|\d{13,19}|3\d{3}\D{1,3}\d{6}\D{1,3}\d{4,5}"
+)
+
 _SSN = rf"(?<![\d-])(?!000|666|9)\d{{3}}({_SEP})(?!00)\d\d\1(?!0000)\d{{4}}(?![\d-])"
 _BARE_SSN = r"(?<!\w)(?!000|666|9)\d{3}(?!00)\d\d(?!0000)\d{4}(?!\w)"
 
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_LINE = r"[ ]?[-./\u2010-\u2013_][ ]?"
+_SPACED_SSN = rf"(?<![\d-])(?!000|666|9)\d{{3}}{_LINE}(?!00)\d\d{_LINE}(?!0000)\d{{4}}(?![\d-])"
+
 _IPV4 = rf"(?<![\w.])(?:{_OCTET}\.){{3}}{_OCTET}(?!\w|\.\d)"
 _IPV6 = r"(?<![\w:.])(?=[0-9a-f]{0,4}:[0-9a-f]{0,4}:)[0-9a-f:]{3,39}+(?!\w)"
 
 _DATE = r"\d\d?[-./ ]\d\d?[-./ ](?:19|20)\d\d(?!\d)|(?:19|20)\d\d[-./](?:19|20)?\d\d(?!\d)"
 _DECIMAL = r"\d+\.\d+(?![.\d])"
-_NUMBER_START = rf"(?<![\w+$€£#])(?<!\d[.:-])(?!{_DATE}|{_DECIMAL})"
+_NO_NUMBER_BEFORE = r"(?<![\w+$€£#])(?<!\d[.:-])(?<![A-Z]{2}\d\d[ ]\d{4}[ ])"  # nor the start of an IBAN
+_NUMBER_START = rf"{_NO_NUMBER_BEFORE}(?!{_DATE}|{_DECIMAL})"
 _NUMBER_END = r"(?!\w|[.:-]\d|/\d\b|[ \u00a0]?(?:[$€£%]|(?:usd|eur|gbp|inr)\b))"
 _PHONE = rf"""{_NUMBER_START}(?:
     (?:\+[ ]?|00) 1 {_SEPS} \d{{3}} {_SEPS} \d{{3}} {_SEPS} \d{{4}}              # North America
@@ -129,7 +155,9 @@ _PHONE = rf"""{_NUMBER_START}(?:
     | 1[3-9]\d {_SEP} \d{{4}} {_SEP} \d{{4}}                                     # China
     | 1[38]00 {_SEP} \d{{3}} {_SEP} \d{{3}}                                      # Australia, service numbers
     ){_NUMBER_END}"""
-_ANNOUNCED_PHONE = rf"{_NUMBER_START}\(?\d(?:{_SEPS}\d){{6,12}}{_NUMBER_END}"
+_ANNOUNCED_PHONE = (
+    rf"{_NO_NUMBER_BEFORE}(?!{_DATE}|(?!\d{{3}}\.\d{{4}}\b){_DECIMAL})\(?\d(?:{_SEPS}\d){{6,12}}{_NUMBER_END}"
+)
 
 
 def _last_words(words: str, filler: str) -> re.Pattern[str]:
@@ -137,21 +165,37 @@ def _last_words(words: str, filler: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w[])(?:{'|'.join(words.split())})\b(?:{filler})*$", re.IGNORECASE)
 
 
+_PHONES = r"""phones? telephone tel telefon\w* t[eé]l t[eé]l[eé]phon\w* tel[eé]fono\w* tlf tfno mobiles? mob cell
+    cellphone landline fax handy\w* hotline whatsapp sms call called calling callback text texted ring rang dial
+    dialled dialed reach reached contact contacted rufnummer r[uü]ckruf mobilnummer anrufe?n? angerufen ruf rufen ruft
+    appele[rz]? rappele[rz]? appel joindre portable ll[aá]m\w* celular m[oó]vil chiam\w* richiam\w* cellulare
+    lig\w{1,3} telefone telem[oó]vel bel bellen terugbellen mobiel zadzwo\w* kom[oó]rk\w* ring\w* тел телефон\w*
+    звони\w* позвони\w* номер\w* 电话 電話 手机 手機 致电 拨打 هاتف\w* اتصل\w* फ़ोन"""
 # Announced by such words a number is a phone whatever its shape; after the others it is none.
 _PHONE_WORDS = _last_words(
-    r"""phones? telephone tel telefon\w* t[eé]l[eé]phone tel[eé]fono mobile mob cell cellphone landline fax
-    handy hotline whatsapp sms call called calling callback text texted ring rang dial dialled dialed reach
-    reached contact contacted""",
+    _PHONES,
     r"[\W\d_]|\b(?:numbers?|no|nr|num|is|was|are|at|on|to|me|us|him|her|them|my|our|his|their|the|new|back"
-    r"|under|or|and|line|please|via|home|work|office|daytime|mobile|cell|phone)\b",
+    r"|under|or|and|line|please|via|home|work|office|daytime|mobile|cell|phone|bitte|unter|mich|uns|ist|die|der"
+    r"|meine?|sie|para|ou|el|la|al|mi|es|por|favor|le|au|moi|mon|sur|est|il|mio"
+    r"|num[eé]ro|n[uú]mero|nummer|é|è|op|het|na|pod)\b",
 )
+_OTHER_NUMBERS = """orders? invoices? tickets? cases? ref reference tracking serial accounts? acct sku model parts?
+    items? claim policy contract imei meter confirmation booking po rma batch product isbn ean upc vin iccid sim
+    customer client member user transaction txn payment receipt barcode id"""
 _OTHER_NUMBER_WORDS = _last_words(
-    """orders? invoices? tickets? cases? ref reference tracking serial accounts? acct sku model parts? items?
-    claim policy contract imei meter confirmation booking po rma batch product isbn ean upc vin iccid sim
-    customer client member user transaction txn payment receipt barcode id""",
+    _OTHER_NUMBERS,
     r"[ :#=,(-]|\d|\b(?:number|no|nr|num)\b\.?|\b(?:ids?|code|is|was|are|and|or)\b",
 )
-_SSN_WORDS = _last_words(r"ssn social\s+security", r"\W|\b(?:number|no|nr|num|is)\b")
+_CARD_WORDS = _last_words(
+    r"cards? visa master\s?card amex american\s+express maestro diners jcb cc kreditkarten?\w* carte tarjeta carta"
+    " cart[aã]o karta kartennummer",
+    r"\W|\b(?:number|no|nr|num|is|was|bancaire|de|cr[eé]dito|credito|my|the|ist)\b",
+)
+_EMAIL_WORDS = _last_words(
+    r"e-?mails? mails? address adresse correo courriel write reach contact",
+    r"\W|\b(?:is|me|us|to|at|address|id|it|ist|es|my|the|das|electr[oó]nico|please|under|an|a)\b",
+)
+_SSN_WORDS = _last_words(r"ssn social(?:\s+security)?", r"\W|\b(?:number|no|nr|num|is|my|the)\b")
 _VERSION_WORDS = _last_words(
     "version ver v firmware fw build release update patch driver software app section clause chapter", r"\W"
 )
@@ -159,6 +203,32 @@ _VERSION_WORDS = _last_words(
 
 def _follows(match: Match, words: re.Pattern[str]) -> bool:
     return bool(words.search(match.string, max(0, match.start() - 40), match.start()))
+
+
+# In a chat the number follows in the next turn: "your number?", then "Customer: it's 555 0199".
+_ASKED = re.compile(
+    rf"(?<![\w[])(?:(?P<other>(?:{'|'.join(_OTHER_NUMBERS.split())})(?:\W{{1,3}}(?:number|no|nr|num|id|code))?)"
+    rf"|{'|'.join(_PHONES.split())}|numbers?|digits|num[eé]ro|n[uú]mero|nummer|номер)\b",
+    re.IGNORECASE,
+)
+_ANSWERING = re.compile(
+    r"""\s*(?:[\[(]?\d\d?:\d\d(?::\d\d)?[ ]?(?:[ap]\.?m\.?)?[\])]?)?[ \t,-]*
+    (?:[^\W\d_][\w .'()#-]{0,30}[:>-])?[ \t]*
+    (?:(?:it|that|this|the|my|its|it['’]?s|that['’]?s|is|s|would|be|sure|yes|yeah|yep|of|course|ok|okay|well|hi|so|um|uh|you
+    |can|use|try|best|one|number|phone|cell|mobile|here|under|at|on|me|reach|call|thanks|please|ja|klar|das|ist|die|meine
+    |nummer|s[ií]|claro|es|el|mi|oui|c['’]est|le|mon|est|bien|sure[!.,]|certo|sim|it)\b[\s,.:!-]*)*\Z""",
+    re.IGNORECASE | re.VERBOSE,
+)
+ASKED_WITHIN = 200  # characters
+
+
+def _is_answer(match: Match) -> bool:
+    """Whether the turn before asked for a phone number, and this one begins by giving it."""
+    before, line, here = match.string[max(0, match.start() - ASKED_WITHIN) : match.start()].rpartition("\n")
+    if not line or not _ANSWERING.match(here):
+        return False
+    asked = [found["other"] for found in _ASKED.finditer(before.rstrip().rpartition("\n")[2])]
+    return bool(asked) and asked[-1] is None
 
 
 def _is_ipv4(match: Match) -> bool:
@@ -178,6 +248,19 @@ def _is_card(match: Match) -> bool:
     digits = [int(c) for c in match[0] if c.isdigit()][::-1]
     doubled = (d * 2 - 9 * (d > 4) for d in digits[1::2])
     return (sum(digits[::2]) + sum(doubled)) % 10 == 0
+
+
+def _is_loose_card(match: Match) -> bool:
+    digits = [c for c in match[0] if c.isdigit()]
+    lengths = {"4": (13, 16, 19), "3": (14, 15, 16)}.get(digits[0], (16, 19))
+    is_grouped = bool(_CARD_GROUPS.fullmatch(match[0])) or _follows(match, _CARD_WORDS)
+    return len(digits) in lengths and is_grouped and _is_card(match)
+
+
+def _is_email(match: Match) -> bool:
+    """Spoken like this it is an address where one was announced, or where its name is no plain word."""
+    name = match[0].split()[0]
+    return not name.isalpha() or _follows(match, _EMAIL_WORDS)
 
 
 def _is_iban(match: Match) -> bool:
@@ -203,20 +286,25 @@ def _placeholder(match: Match, kind: str, holds: Callable[[Match], bool], counts
 
 
 # Kind, a sign that is cheap to look for and that every match bears, the pattern, what else must hold.
-_SEVEN_DIGITS = r"\d(?:\W{0,3}\d){6}"
+_SEVEN_DIGITS = r"\d(?:[\W_]{0,3}\d){6}"
 _RULES = tuple(
     (kind, re.compile(sign), re.compile(pattern, re.IGNORECASE | re.VERBOSE), holds)
     for kind, sign, pattern, holds in (
-        ("URL", "://", _URL, _always),
-        ("URL", r"\.\w+[./]", _BARE_URL, _always),
-        ("EMAIL", "@", _EMAIL, _always),
+        ("URL", ":[ ]?//", _URL, _always),
+        ("URL", r"\.\w+[./?]", _BARE_URL, _always),
+        ("EMAIL", "[@＠]", _EMAIL, _always),
+        ("EMAIL", r"(?i)@|[(\[{<]\s?(?:at|ät|arroba|arobase)\s?[)\]}>]", _SPACED_EMAIL, _always),
+        ("EMAIL", r"(?i)\s(?:at|ät|arroba|arobase)\s", _SPOKEN_EMAIL, _is_email),
         ("IBAN", r"[A-Za-z]\d\d", _IBAN, _is_iban),
         ("CARD", _SEVEN_DIGITS, _CARD, _is_card),
+        ("CARD", _SEVEN_DIGITS, _LOOSE_CARD, _is_loose_card),
         ("SSN", _SEVEN_DIGITS, _SSN, _always),
+        ("SSN", _SEVEN_DIGITS, _SPACED_SSN, partial(_follows, words=_SSN_WORDS)),
         ("SSN", _SEVEN_DIGITS, _BARE_SSN, partial(_follows, words=_SSN_WORDS)),
         ("IP", r"\d\.\d+\.\d", _IPV4, _is_ipv4),
         ("IP", ":[0-9A-Fa-f]*:", _IPV6, _is_ipv6),
         ("PHONE", _SEVEN_DIGITS, _PHONE, _is_phone),
         ("PHONE", _SEVEN_DIGITS, _ANNOUNCED_PHONE, partial(_follows, words=_PHONE_WORDS)),
+        ("PHONE", _SEVEN_DIGITS, _ANNOUNCED_PHONE, _is_answer),
     )
 )

@@ -11,7 +11,7 @@ from helpers import interrupted_after
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn_spark.notes.redaction import fold, is_blank, normalize, redact
+from churn_spark.notes.redaction import KINDS, fold, is_blank, normalize, redact
 
 TokenIds = Callable[[str], list[int]]
 
@@ -281,6 +281,36 @@ def _is_found(kind: str, line: str, secret: str) -> bool:
     return kind in counts and not left
 
 
+def hard_cases(*kinds: str) -> list[tuple[str, str]]:
+    """The lines of redaction_hard.txt of these kinds, with their kind."""
+    lines = Path(__file__).with_name("redaction_hard.txt").read_text(encoding="utf-8").splitlines()[1:]
+    cases = [line.replace("¶", "\n").split("\t") for line in lines]
+    return [(kind, text) for kind, text in cases if kind in kinds]
+
+
+def test_the_hard_list_has_200_cases() -> None:
+    assert len(hard_cases(*KINDS, "TURN", "NONE")) >= 200
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "TURN"])
+def test_redact_recall_on_hard_cases(kind: str) -> None:
+    """TURN: a phone number that the turn before asked for."""
+    secrets = [
+        (text, secret) for _, text in hard_cases(kind) for secret in re.findall("«(.*?)»", text, re.DOTALL)
+    ]
+    found_kind = "PHONE" if kind == "TURN" else kind
+    missed = [text for text, secret in secrets if not _is_found(found_kind, text, secret)]
+    assert len(secrets) >= 8
+    assert 1 - len(missed) / len(secrets) >= 0.95, missed
+
+
+def test_redact_false_positives_on_hard_look_alikes() -> None:
+    look_alikes = [text for _, text in hard_cases("NONE")]
+    wrong = [(text, redact(text)[0]) for text in look_alikes if redact(text)[1]]
+    assert len(look_alikes) >= 60
+    assert len(wrong) <= 0.02 * len(look_alikes), wrong
+
+
 @pytest.mark.parametrize(("kind", "at_least"), [(kind, 0.9 if kind == "CARD" else 1.0) for kind in PERSONAL])
 def test_redact_recall_on_the_labelled_list(kind: str, at_least: float) -> None:
     labelled = [(line, secret) for k, line, secret in SECRETS if k == kind]
@@ -324,7 +354,7 @@ ADVERSARIAL = [
     "1:", "://", "a://", "http://", "www.", "www.,", "a-", "a/", "a.com", "GB82", "GB82 ", "4111 ", "4",
     "[", "phone ", "phone 1", "123-45-", "1.1.1.", "555-123-4567/", "555-123-4567,", "020 7946 0958/",
     "call 5551234567 ", "no ", "\u2013", "١", " ", "\n", "'", "a@b.co555-123-4567:1.1.1.1-", "00", "x@y.",
-    "::", "f:",
+    "::", "f:", "(at)", "a at ", "a@ ", "a (at) b.", " dot ", "number?\n", "a: ", "number?\nit's ", "4111, ", "4_",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal
 
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from churn_spark.contract.published import NOTES, ddl
@@ -102,16 +102,18 @@ class CacheMap:
             )
         storage.remove(staging)
 
-    def compact(self, spark: SparkSession, *, staging: str) -> int:
-        """Put few files in place of many; values and their order stay, whenever this is killed.
+    def compact(self, spark: SparkSession, *, staging: str, without: Column | None = None) -> int:
+        """Put few files in place of many, less the rows `without`; the others' values and order stay.
 
-        A merged file sorts before all that it replaces. A run that reads meanwhile may miss a file that it has
-        listed; `text.with_texts` then looks again. Returns how many files it removed.
+        A merged file sorts before all that it replaces, so a kill loses nothing. A run that reads meanwhile may
+        miss a file that it has listed; `with_texts` then looks again. Returns how many files it removed.
         """
         old = self.files()
-        if len(old) < 2:
+        if len(old) < 2 and without is None:
             return 0
         merged = self.first(spark)
+        if without is not None:
+            merged = merged.where(~F.coalesce(without, F.lit(False)))
         files = max(1, -(-merged.count() // ROWS_PER_FILE))
         merged.coalesce(files).write.mode("overwrite").parquet(staging)
         span = f"{old[0][:8]}-{NUMBER.findall(old[-1])[-1]}"
@@ -191,6 +193,25 @@ class Cache:
                 "the text cache knows no such identity", where=f"--identity {short}", fix=f"known: {known}"
             )
         return len(found)
+
+    def drop_summaries(self, spark: SparkSession, *, status: str | None, like: str | None) -> int:
+        """Remove the summaries of this status and SQL pattern (both where both are given); returns how many.
+
+        The next run asks for them again. What was dropped is back only where this was killed before its end.
+        """
+        bad = F.lit(True)
+        if status is not None:
+            bad &= F.col("status") == status
+        if like is not None:
+            bad &= F.col("summary").ilike(like)
+        dropped = 0
+        for stored, short in [found for found in self.maps() if found[0].kind == "summary"]:
+            n = stored.first(spark).where(bad).count()
+            if n:
+                stored.compact(spark, staging=self.staging(self.run_id, f"dropped-{short}"), without=bad)
+            dropped += n
+        storage.remove(self.staging(self.run_id))
+        return dropped
 
     def _map_folder(self, kind: Kind, short: str) -> str:
         return storage.join(self.folder, f"kind={kind}", f"{FOLDER[kind]}{short}")

@@ -310,3 +310,19 @@ def test_a_killed_run_loses_at_most_a_chunk(tmp_path, monkeypatch):
     assert counted["equal"] == counted["results"] > 0
     assert counted["committed_twice"] == counted["left_behind"] == 0
     assert counted["calls_again"] <= counted["allowed"]
+
+
+def test_drop_summaries_takes_out_what_is_like_a_pattern(spark, tmp_path):
+    cache = Cache(str(tmp_path / "cache"), "r1")
+    stored = cache.map("summary", {"name": "tiny"})
+    rows = [("k1", "Slow internet.", "ok"), ("k2", "I'm SORRY, no.", "ok"), ("k3", "Sorry", "truncated")]
+    df = spark.createDataFrame(rows, "key string, summary string, status string").selectExpr(
+        "key", "'f' AS folded_id", "summary", "status", "cast(null AS string) AS error", "1 AS calls", "9 AS tokens",
+        "cast(null AS int) AS padded_tokens", "cast(null AS int) AS chunks",
+    )  # fmt: skip
+    stored.add(df, staging=cache.staging("r1"))
+    assert cache.drop_summaries(spark, status="ok", like="%sorry%") == 1
+    assert sorted(row.key for row in stored.first(spark).collect()) == ["k1", "k3"]
+    assert cache.drop_summaries(spark, status="truncated", like=None) == 1
+    assert cache.drop_summaries(spark, status="failed", like=None) == 0
+    assert [row.key for row in stored.first(spark).collect()] == ["k1"]
