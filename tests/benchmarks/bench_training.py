@@ -69,7 +69,7 @@ def native(path: Path, spec: FeatureSpec, training: Training) -> list[float]:
 
 def projections(widths: list[str]) -> None:
     """Train on each table with every width; text is computed once, by the first run."""
-    telco = Path("../shared/data/telco_feedback.csv")
+    telco = Path(os.environ.get("CHURN_SPARK_REAL_TABLES", ".")) / "telco_feedback.csv"
     tables = {"sample": ["--raw", "data/sample/customers.csv"]}
     if telco.exists():
         tables["telco"] = ["--raw", str(telco), "--config", "conf/examples/telco.yaml"]

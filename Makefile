@@ -1,0 +1,33 @@
+# `make` prints what there is. BIN is where the tools are: this clone's environment, or CHURN_SPARK_VENV's.
+BIN := $(if $(CHURN_SPARK_VENV),$(CHURN_SPARK_VENV),.venv)/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup test test-all check bench reference docs pictures
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup:  ## make the environment in .venv, with what the tests need
+	./spark-submit.sh --setup
+
+test:  ## the inner loop: no Spark, no models, some ten seconds
+	$(BIN)/python -m pytest -q -m "not spark and not slow"
+
+test-all:  ## every test, in any order
+	$(BIN)/python -m pytest
+
+check:  ## style, format, import contracts, types, the documents' links
+	.ci/check
+
+bench:  ## how fast the text stage is here, against other ways; see docs/benchmarks.md for the others
+	$(BIN)/python tests/benchmarks/bench_text_stage.py
+
+reference:  ## the pages of docs/reference that come from the code
+	$(BIN)/churn-spark config schema > conf/schema.json
+	$(BIN)/churn-spark tables > conf/tables.md
+	$(BIN)/python docs/make/reference.py
+
+docs: reference  ## the documents as a site in site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+pictures:  ## the pictures of the README, from a run over the sample; needs chromium
+	$(BIN)/python docs/make/pictures.py
