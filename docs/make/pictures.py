@@ -1,6 +1,6 @@
 """Draw the pictures of the README: the report and the call list of the sample, as a browser shows them.
 
-    python docs/make/pictures.py            (make pictures; needs chromium, and trains and scores the sample)
+python docs/make/pictures.py            (make pictures; needs chromium, and trains and scores the sample)
 """
 
 from __future__ import annotations
@@ -46,7 +46,13 @@ def picture(page: Path, name: str, *, width: int, height: int) -> None:
     if browser is None:
         sys.exit("error: no chromium found\nnext: install it, e.g. apt-get install chromium")
     target = IMAGES / f"{name}.png"
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=1"]
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--force-device-scale-factor=1",
+    ]
     subprocess.run([browser, *flags, f"--window-size={width},{height}", f"--screenshot={target}", page.as_uri()],
                    check=True, capture_output=True)  # fmt: skip
     image = Image.open(target).convert("RGB")

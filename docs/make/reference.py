@@ -1,6 +1,6 @@
 """Write the pages of docs/reference that come from the code: settings, commands, errors, tables.
 
-    python docs/make/reference.py           (make docs runs it; a test holds the committed pages equal)
+python docs/make/reference.py           (make docs runs it; a test holds the committed pages equal)
 """
 
 from __future__ import annotations
@@ -14,12 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from churn_spark.cli import _parser
+from churn_spark.errors import ChurnError
 from churn_spark.settings.sections import json_schema
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 MADE = "Made from the code by `make reference`; do not edit it here.\n"
-EXIT_CODES = {"ConfigError": 2, "InputError": 20, "GateError": 21, "DriftError": 22, "ResourceError": 23, "LockedError": 24}
+EXIT_CODES = {kind.__name__: kind.exit_code for kind in ChurnError.__subclasses__()}
+
+
+ABOUT_ERRORS = """A run that fails ends with at most three lines: `error:` what was seen, `where:` the file or setting,
+`next:` what to do. In this list `…` stands for a name, a number or a place; never for a row's value.
+"""
+ABOUT_SETTINGS = """Later layers win: `conf/base.yaml`, `--config` files, variables such as
+`CHURN_SPARK__TRAINING__MAX_DEPTH=4`, `--set training.max_depth=4`, named options. `churn-spark config show` prints the
+merged settings, each with where it came from. The columns are described in [your own table](../tutorial.md).
+"""
 
 
 def pages() -> dict[str, str]:
@@ -39,25 +49,31 @@ def settings() -> str:
     """Every setting of the JSON Schema with its default, and its comment in base.yaml."""
     said = comments((ROOT / "conf/base.yaml").read_text())
     schema = json_schema()
-    parts = [f"# Settings\n\n{MADE}\nLater layers win: `conf/base.yaml`, `--config` files, variables such as "
-             "`CHURN_SPARK__TRAINING__MAX_DEPTH=4`, `--set training.max_depth=4`, named options. `churn-spark config "
-             "show` prints the merged settings, each with where it came from. The columns are described in "
-             "[your own table](../tutorial.md).\n"]  # fmt: skip
+    parts = [f"# Settings\n\n{MADE}\n{ABOUT_SETTINGS}"]
     sections: dict[str, list[str]] = {}
     for path, node in leaves(schema, schema):
         section = path.split(".")[0] if "." in path else "input and output"
         line = f"| `{path}` | {type_of(node)} | {default_of(node)} | {said.get(path, '')} |"
         sections.setdefault(section, []).append(line)
     for section, lines in sections.items():
-        parts.append(f"## {section}\n\n| setting | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(lines) + "\n")
+        parts.append(
+            f"## {section}\n\n| setting | type | default | meaning |\n|---|---|---|---|\n"
+            + "\n".join(lines)
+            + "\n"
+        )
     return "\n".join(parts)
 
 
-def leaves(schema: dict[str, Any], node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """The settings below a node of the schema, sections opened; the columns, which each table has its own of, left out."""
+def leaves(
+    schema: dict[str, Any], node: dict[str, Any], path: str = ""
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The settings below a node of the schema; the columns are each table's own and left out."""
     for name, child in node.get("properties", {}).items():
         place = f"{path}.{name}".lstrip(".")
-        target = child.get("$ref", "").rpartition("/")[2] or child.get("allOf", [{}])[0].get("$ref", "").rpartition("/")[2]
+        target = (
+            child.get("$ref", "").rpartition("/")[2]
+            or child.get("allOf", [{}])[0].get("$ref", "").rpartition("/")[2]
+        )
         inner = schema.get("$defs", {}).get(target, child)
         if place == "columns":
             continue
@@ -134,8 +150,8 @@ def commands() -> str:
 | 23 | a resource failed after its retries |
 | 24 | another run holds the lock |
 
-Any code other than 0 leaves what was published as it was. Only rejected rows are added, and the package of a model that a
-gate refused, for its report.
+Any code other than 0 leaves what was published as it was. Only rejected rows are added, and the package of a model that
+a gate refused, for its report.
 """)
     return "\n".join(parts)
 
@@ -161,8 +177,7 @@ def errors() -> str:
                 text = spoken(node.args[0])
                 if text.strip("…. "):
                     messages.setdefault(code, set()).add((text, spoken(fix) if fix else ""))
-    parts = [f"# Errors\n\n{MADE}\nA run that fails ends with at most three lines: `error:` what was seen, `where:` the file or "
-             "setting, `next:` what to do. In this list `…` stands for a name, a number or a place; never for a row's value.\n"]  # fmt: skip
+    parts = [f"# Errors\n\n{MADE}\n{ABOUT_ERRORS}"]
     for code, found in sorted(messages.items()):
         rows = "\n".join(f"| {cell(what)} | {cell(fix)} |" for what, fix in sorted(found))
         parts.append(f"## Exit code {code}\n\n| error | next |\n|---|---|\n{rows}\n")
