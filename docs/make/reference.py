@@ -149,6 +149,7 @@ def commands() -> str:
 | 21 | a quality gate was not met, the champion stays |
 | 23 | a resource failed after its retries |
 | 24 | another run holds the lock |
+| 130, 143 | Ctrl-C, SIGTERM: the run is recorded as cancelled |
 
 Any code other than 0 leaves what was published as it was. Only rejected rows are added, and the package of a model that
 a gate refused, for its report.
