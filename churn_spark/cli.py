@@ -136,7 +136,9 @@ def _add_upkeep(group: Any) -> None:
     cache.add_argument("what", nargs="?", default="show", choices=["show", "compact", "drop"])
     cache.add_argument("--identity", metavar="X", help="of `drop`: an identity as `show` names it")
     cache.add_argument("--status", metavar="S", help="of `drop`: summaries of this status, e.g. truncated")
-    cache.add_argument("--like", metavar="P", help="of `drop`: summaries like this SQL pattern, e.g. '%%sorry%%'")
+    cache.add_argument(
+        "--like", metavar="P", help="of `drop`: summaries like this SQL pattern, e.g. '%%sorry%%'"
+    )
     unlock = _add(group, "unlock", "remove the locks of runs that are gone", commands.unlock)
     unlock.add_argument("--force", action="store_true", help="also a lock that seems to be held")
     doctor = "check Java, packages, model files, memory and disk; with --output, what can be done there"

@@ -112,7 +112,9 @@ def test_spark_submit_script_hands_signals_to_the_job(tmp_path: Path, number: si
         "print('started', flush=True)\ntime.sleep(60)\n"
     )
     environment = stand_in(tmp_path, f"{sys.executable} {job} & wait $!; exit $?")
-    script = subprocess.Popen(["./spark-submit.sh", "x.py"], cwd=ROOT, env=environment, stdout=subprocess.PIPE)
+    script = subprocess.Popen(
+        ["./spark-submit.sh", "x.py"], cwd=ROOT, env=environment, stdout=subprocess.PIPE
+    )
     assert script.stdout
     assert script.stdout.readline() == b"started\n"
     script.send_signal(number)

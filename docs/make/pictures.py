@@ -21,9 +21,11 @@ ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
 CALLS = 8
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><style>{{ style }}
-body{padding:24px}main{max-width:1240px}td{font-size:15px}td.n{font-weight:600}.card{padding:10px 26px}</style></head>
+body{padding:24px}main{max-width:1240px}td{font-size:15px}th,td.id{white-space:nowrap;overflow-wrap:normal}
+td.n{font-weight:600}.card{padding:10px 26px 18px}</style></head>
 <body><main><div class="card"><table><thead><tr><th>customer</th><th class="n">risk</th><th class="n">worth</th>
-<th>why</th><th>and</th></tr></thead><tbody>{% for row in rows %}<tr><td>{{ row.customer_id }}</td>
+<th style="width:24%">why</th><th>and</th></tr></thead><tbody>{% for row in rows %}
+<tr><td class="id">{{ row.customer_id }}</td>
 <td class="n">{{ "%.0f" | format(100 * row.churn_probability | float) }}%</td>
 <td class="n">{{ "%.2f" | format(row.expected_value | float) }}</td>
 <td>{{ row.reason_1_text }}</td><td>{{ row.reason_2_text }}</td></tr>{% endfor %}
