@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from churn_spark.contract.history import HistoryPlan
 from churn_spark.contract.values import PARSERS, Type
 
 SPLITS = ("train", "validation", "calibration", "test")
 FOLDS = 5  # parts of the learning customers, by hash
-Role = Literal["id", "snapshot", "label", "numeric", "categorical", "text", "passthrough", "ignore"]
+Role = Literal["id", "snapshot", "label", "numeric", "categorical", "date", "text", "passthrough", "ignore"]
 
 DEFAULT_TYPES: dict[str, Type] = {
-    "id": "string", "snapshot": "date", "label": "boolean", "numeric": "double", "categorical": "string",
-    "text": "string", "passthrough": "string", "ignore": "string",
+    "id": "string", "snapshot": "date", "date": "date", "label": "boolean", "numeric": "double",
+    "categorical": "string", "text": "string", "passthrough": "string", "ignore": "string",
 }  # fmt: skip
 
 RESERVED = ("_errors", "_warnings", "_corrupt_record", "_row_error", "score_date")
 INNER = ("split", "_fold", "_unseen", "margin", "features", "is_validation")  # names of the jobs' own columns
+NO_HISTORY = HistoryPlan()
 
 
 class Column(BaseModel):
@@ -43,6 +46,9 @@ class Column(BaseModel):
     required: bool = Field(False, description="a missing value rejects the row")
     pattern: str | None = Field(None, description="regular expression the whole value must match")
     description: str | None = Field(None, description="comment on the column in every table")
+    of: str = Field(
+        "", description="whose history it tells; empty for a column of the raw table", exclude=True
+    )
 
     @field_validator("allowed", mode="before")
     @classmethod
@@ -67,6 +73,8 @@ class Column(BaseModel):
             raise ValueError(f"type {self.type} does not fit role numeric (double or bigint)")
         if self.role in ("id", "categorical", "text") and self.type not in (None, "string"):
             raise ValueError(f"role {self.role} is always a string")
+        if self.role == "date" and self.type not in (None, "date"):
+            raise ValueError("role date is always a date")
         if self.role == "label" and self.type not in (None, "boolean"):
             raise ValueError("role label is always boolean (0/1, true/false, yes/no)")
         if (self.min is not None or self.max is not None) and self.kind not in ("double", "bigint"):
@@ -95,13 +103,22 @@ class Column(BaseModel):
 
 @dataclass(frozen=True)
 class Contract:
-    """The declared columns, in order, and the few questions everybody asks of them."""
+    """The declared columns, in order, and the few questions everybody asks of them.
+
+    `history` adds columns that are computed, not read.
+    """
 
     columns: tuple[Column, ...]
+    history: HistoryPlan = NO_HISTORY
+
+    @cached_property
+    def derived(self) -> tuple[Column, ...]:
+        """The columns that history adds, all of them numeric."""
+        return tuple(Column(name=name, role="numeric") for name in self.history.sources)
 
     def role(self, *roles: Role) -> tuple[Column, ...]:
-        """The columns with one of these roles, in declared order."""
-        return tuple(c for c in self.columns if c.role in roles)
+        """The columns with one of these roles, in declared order; derived ones last."""
+        return tuple(c for c in (*self.columns, *self.derived) if c.role in roles)
 
     @property
     def used(self) -> tuple[Column, ...]:
@@ -137,7 +154,7 @@ class Contract:
     @property
     def shown(self) -> tuple[Column, ...]:
         """The columns copied to `churn_scores` for slicing: all but keys, label and free text."""
-        return self.role("numeric", "categorical", "passthrough")
+        return tuple(c for c in self.columns if c.role in ("numeric", "categorical", "date", "passthrough"))
 
 
 def summary_column(column: str) -> str:

@@ -130,7 +130,7 @@ def _tree_margins(spec: FeatureSpec, rows: Rows, inputs: Matrix, tabular: int, t
     types = spec.types[:tabular] + ["q"] * (inputs.shape[1] - tabular)
     settings = {name: getattr(training, name) for name in TREES}
     if any(training.monotone.values()):
-        signs = [training.monotone.get(s, 0) for s in spec.sources[:tabular]]
+        signs = [training.monotone.get(n, 0) for n in spec.names[:tabular]]
         settings["monotone_constraints"] = tuple(signs + [0] * (inputs.shape[1] - tabular))
     settings |= {
         "objective": "binary:logistic",

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from churn_spark.contract.history import LIFETIME
 from churn_spark.history.rows import Ints, Numbers, Places
-
-LIFETIME = 0  # a window without a beginning
-RECENT = 3  # how many of the last gaps tell the present rhythm
 
 
 @dataclass(frozen=True)
@@ -27,17 +25,10 @@ class Days:
     sums: dict[str, Numbers]
 
 
-def names(windows: tuple[int, ...], values: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of `event_history`'s columns, in order."""
-    suffixes = ["lifetime" if w == LIFETIME else f"{w}d" for w in windows]
-    per_window = [f"{part}_{s}" for s in suffixes for part in ("count", *(f"sum_{v}" for v in values))]
-    return (*per_window, "days_since_last", "days_since_first", "mean_gap", "gap_spread", "overdue")
-
-
 def event_history(
     days: Days, customer: Ints, day: Ints, *, windows: tuple[int, ...], delay: int = 0
 ) -> Iterator[Numbers]:
-    """One kind of event's history as of each (customer, day): float64 of shape (n,), in the order of `names`.
+    """One kind of event's history as of each (customer, day): float64 of shape (n,), in the order of `EventPlan.parts`.
 
     Counts and sums by window (0 where nothing happened); days since the last and the first event; mean and standard
     deviation of the days between events, and how many mean gaps the last event lies back (all NaN where too few

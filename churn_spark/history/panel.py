@@ -8,18 +8,9 @@ import numpy as np
 
 from churn_spark.history.rows import Numbers, Rows, equal
 
-LAST, CHANGE, SINCE_CHANGE, SINCE_NONZERO = "last", "change", "since_change", "since_nonzero"
-SEEN = "snapshots_seen"
-
-
-def numeric_names(windows: tuple[int, ...]) -> tuple[str, ...]:
-    """The names of `numeric_history`'s columns, in order."""
-    of_windows = [f"{part}_{w}" for w in windows for part in ("mean", "trend")]
-    return (LAST, CHANGE, *of_windows, SINCE_CHANGE, SINCE_NONZERO)
-
 
 def numeric_history(rows: Rows, values: Numbers, windows: tuple[int, ...]) -> Iterator[Numbers]:
-    """One column's history: float64 arrays of shape (n,), NaN where there is nothing to tell, in the order of names.
+    """One column's history: float64 arrays of shape (n,), NaN where there is nothing to tell.
 
     The value in the snapshot before and the change since; for each window of w snapshots the mean of the w earlier
     ones and the slope of the least-squares line through the last w, the present one included; for how many

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from churn_spark.contract.history import EventPlan, HistoryPlan, history_column
 from churn_spark.history import events, panel
-from churn_spark.history.plan import EventPlan, Plan
 from churn_spark.history.rows import Ints, Numbers, Rows
 
 CUSTOMER, DAY, KIND = "_customer", "_day", "_kind"
@@ -19,23 +19,25 @@ SNAPSHOT = ""  # the kind of a row that is no event
 
 def value_column(event: str, value: str) -> str:
     """Where a table of snapshots and events holds what is to be added up."""
-    return f"{event}__{value}"
+    return history_column(event, value)
 
 
-def history(table: pa.Table, plan: Plan) -> dict[str, Numbers]:
+def history(table: pa.Table, plan: HistoryPlan) -> dict[str, Numbers]:
     """Every column of `plan.sources` for the snapshots of `table`, in their order: float64, NaN where unknown.
 
     `table` holds whole customers, sorted by customer and day: CUSTOMER (string), DAY (int32, days since 1970), KIND
-    (string, SNAPSHOT or the name of an event), the plan's numeric (double) and categorical (string) columns for
-    snapshots, and `value_column`s (double) for events. Each row depends on rows of its customer that lie strictly
-    earlier, for snapshots, or up to its own day less the delay, for events, and on nothing else.
+    (string, SNAPSHOT or the name of an event), for snapshots the plan's numeric (double), categorical (string) and
+    date (int32, days since 1970) columns, for events the `value_column`s (double). Each row depends on snapshots of
+    its customer that lie strictly earlier, on events up to its own day less the delay, and on nothing else.
     """
     customer = _codes(table.column(CUSTOMER))
     day = table.column(DAY).to_numpy().astype(np.int64)
     kind = np.asarray(table.column(KIND).combine_chunks())
     snapshots = kind == SNAPSHOT
     rows = Rows(customer[snapshots], day[snapshots])
-    columns = _panel(table.filter(pa.array(snapshots)), rows, plan)
+    own = table.filter(pa.array(snapshots))
+    columns = _panel(own, rows, plan)
+    columns += [_days_ago(rows.day, _numbers(own.column(name))) for name in plan.dates]
     for event in plan.events:
         its = kind == event.name
         days = _days(table.filter(pa.array(its)), customer[its], day[its], event)
@@ -45,12 +47,17 @@ def history(table: pa.Table, plan: Plan) -> dict[str, Numbers]:
     return dict(zip(plan.sources, columns, strict=True))
 
 
-def _panel(table: pa.Table, rows: Rows, plan: Plan) -> list[Numbers]:
+def _panel(table: pa.Table, rows: Rows, plan: HistoryPlan) -> list[Numbers]:
     columns: list[Numbers] = []
     for name in plan.numeric:
         columns += panel.numeric_history(rows, _numbers(table.column(name)), plan.windows)
     columns += [panel.category_history(rows, _codes_or_nan(table.column(name))) for name in plan.categorical]
     return [*columns, rows.position.astype(np.float64)] if plan.reads_panel else columns
+
+
+def _days_ago(day: Ints, date: Numbers) -> Numbers:
+    """How many days a date lies back; NaN where it is not known, or lies ahead."""
+    return np.where(date <= day, day - date, np.nan)
 
 
 def _days(table: pa.Table, customer: Ints, day: Ints, event: EventPlan) -> events.Days:

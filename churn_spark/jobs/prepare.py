@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from dataclasses import asdict, dataclass
 
@@ -10,6 +11,7 @@ from pyspark.sql import functions as F
 
 from churn_spark.contract import published as schemas
 from churn_spark.contract.columns import Contract
+from churn_spark.jobs.history import made_panel, with_history
 from churn_spark.jobs.run import Run
 from churn_spark.spark import storage
 from churn_spark.spark.input.files import reading
@@ -38,17 +40,21 @@ def prepare(run: Run) -> None:
     prepare_rows(run, purpose="score")
 
 
-def prepare_rows(run: Run, *, purpose: Purpose) -> Prepared:
-    """Raw table -> prepared rows; rejected rows go to `churn_rejects` before any gate can end the run."""
+def prepare_rows(run: Run, *, purpose: Purpose, as_of: dt.date | None = None) -> Prepared:
+    """Raw table -> prepared rows; rejected rows go to `churn_rejects` before any gate can end the run.
+
+    Without snapshots, dates and events are looked at as of the day `as_of`.
+    """
     config, contract = run.config, run.config.contract
     cache = run.cache
     for killed in run.clear_up():
         storage.remove(cache.staging(killed))
     with reading():
+        location = made_panel(run, labelled=purpose == "train") if config.snapshots else config.raw
         with run.step("validate") as facts:
             raw = read_raw(
                 run.spark,
-                config.raw,
+                location,
                 contract=contract,
                 settings=config.input,
                 need_label=purpose == "train",
@@ -80,6 +86,7 @@ def prepare_rows(run: Run, *, purpose: Purpose) -> Prepared:
             with run.step("price") as facts:
                 facts |= price_texts(valid, texts, text=config.text, cache=cache)
             return Prepared(valid, counts, TextCounts())
+        valid = with_history(run, valid, as_of=as_of)
         with run.step("text") as facts:
             text_counts = TextCounts()
             try:

@@ -50,7 +50,7 @@ def score(
     with run.locked():
         run.tables.check(run.spark)
         _check_limit(run, dates)
-        prepared = prepare_rows(run, purpose="score")
+        prepared = prepare_rows(run, purpose="score", as_of=dates[-1])
         if run.dry:
             return
         recover(run.tables, run.spark)

@@ -61,7 +61,7 @@ def train(run: Run) -> None:
         require_optuna()
     with run.locked():
         num_workers(run.spark, config.training)
-        prepared = prepare_rows(run, purpose="train")
+        prepared = prepare_rows(run, purpose="train", as_of=config.split.observed_until)
         if run.dry:
             return
         with run.step("split") as facts:

@@ -18,11 +18,15 @@ from churn_spark.arrays import Columns, Matrix, arrow_array
 
 @dataclass(frozen=True)
 class Numeric:
-    """A numeric column, used as (x - mean) / scale; mean 0 and scale 1 leave it as it is."""
+    """A numeric column, used as (x - mean) / scale; mean 0 and scale 1 leave it as it is.
+
+    `history_of` names the column, or the table of events, that a column of history tells of.
+    """
 
     name: str
     mean: float = 0.0
     scale: float = 1.0
+    history_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,9 @@ class FeatureSpec:
 
     @property
     def sources(self) -> list[str]:
-        """The source column per model input: all inputs of one text share its name."""
+        """The source column per model input: all inputs of one text, and a column and its history, share a name."""
         return [
-            *(n.name for n in self.numeric),
+            *(n.history_of or n.name for n in self.numeric),
             *(c.name for c in self.categorical),
             *(t.name for t in self.texts for _ in range(t.width)),
         ]

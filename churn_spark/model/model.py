@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,10 @@ import xgboost as xgb
 
 from churn_spark.arrays import Columns, Matrix, arrow_array
 from churn_spark.contract.columns import Column, Contract
+from churn_spark.contract.history import DAYS_AGO, DAYS_SINCE_LAST, HistoryPlan, history_column
 from churn_spark.contract.rules import Problem, check_record
 from churn_spark.errors import ResourceError
+from churn_spark.history.records import Past, records_history
 from churn_spark.model import contributions, reasons
 from churn_spark.model import policy as decisions
 from churn_spark.model import quotes as quoting
@@ -111,12 +114,33 @@ class ChurnModel:
                 quotes[text.name] = quoting.telling_sentences(
                     summaries[text.name], risky & (sign != 0), moves
                 )
-        told = reasons.in_words(effects, groups, frame, quotes=quotes, templates=templates or {})
+        told = reasons.in_words(
+            effects, groups, self._values_to_tell(frame), quotes=quotes,
+            templates={**self._ago_templates, **(templates or {})},
+        )  # fmt: skip
         for rank in (1, 2, 3):
             found = told.top(rank if rank <= top else len(groups) + 1)
             for part, values in zip(("", "_effect", "_text"), found, strict=True):
                 scored[f"reason_{rank}{part}"] = values
         return Scored(scored, told)
+
+    @property
+    def _ago(self) -> dict[str, str]:
+        """The dates and tables of events, and the column that says how many days ago they (last) were."""
+        plan = self.contract.history
+        dates = {date: history_column(date, DAYS_AGO) for date in plan.dates}
+        return dates | {e.name: history_column(e.name, DAYS_SINCE_LAST) for e in plan.events}
+
+    @property
+    def _ago_templates(self) -> dict[str, str]:
+        words = {name: name.replace("_", " ").strip().capitalize() for name in self._ago}
+        return {name: f"{said} {{value}} days ago {{direction}} the risk" for name, said in words.items()}
+
+    def _values_to_tell(self, frame: Columns) -> dict[str, Any]:
+        """What a reason says of each source that is no text."""
+        texts = {text.name for text in self.spec.texts}
+        sources = [s for s in dict.fromkeys(self.spec.sources) if s not in texts]
+        return {source: frame[self._ago.get(source, source)] for source in sources}
 
     @property
     def quoted_texts(self) -> tuple[TextVector, ...]:
@@ -184,28 +208,55 @@ class ChurnModel:
 
     # -- records ----------------------------------------------------------------------------------------
 
-    def predict(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def predict(
+        self,
+        records: Sequence[Mapping[str, Any]],
+        *,
+        history: Iterable[Mapping[str, Any]] | None = None,
+        events: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
+        as_of: dt.date | None = None,
+    ) -> list[dict[str, Any]]:
         """Score raw records (the raw columns by name) in this process; no Spark, no JVM.
 
         Returns one dict per record, in order, with the id and the fields of `churn_scores` that make sense
         for a record. A bad value makes it `degraded`; a record without a usable id is `unscorable`, with
         `status_detail` saying why. Raises nothing for the batch. Words follow the settings of the training run.
+
+        A model that reads history needs it: `history` holds the customers' earlier rows (raw columns, with the
+        snapshot date), `events` the raw rows of each table of events (id, `date`, values); rows of other customers
+        do no harm. What is not given at all makes a record `degraded`. Records are looked at on the day of their
+        snapshot, or `as_of` (today, UTC) where they name none.
         """
-        columns = [c for c in self.contract.used if c.role not in ("label", "snapshot")]
-        checked = [
-            check_record(r, columns) if isinstance(r, Mapping) else ({}, [NOT_A_RECORD]) for r in records
-        ]
+        past = Past(history, events or {})
+        checked = [self._checked(record) for record in records]
         answers = [self._unscorable(r, problems) for r, (_, problems) in zip(records, checked, strict=True)]
         usable = [i for i, (values, _) in enumerate(checked) if values.get(self.contract.id.name) is not None]
-        scored = self._scored_records([checked[i][0] for i in usable]) if usable else []
+        day = as_of or dt.datetime.now(dt.UTC).date()
+        scored = self._scored_records([checked[i][0] for i in usable], past, day) if usable else []
+        absent = past.missing(self.contract)
         for i, fields in zip(usable, scored, strict=True):
-            status, detail = row_status(checked[i][1])
+            status, detail = row_status([*checked[i][1], *absent])
             answers[i] = {**fields, "score_status": status, "status_detail": detail, **self._lineage}
         return answers
 
-    def _scored_records(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def _checked(self, record: Any) -> tuple[dict[str, Any], list[Problem]]:
+        """A record against the contract; it needs no label, and need not name the day of its snapshot."""
+        if not isinstance(record, Mapping):
+            return {}, [NOT_A_RECORD]
+        return check_record(
+            record,
+            [c for c in self.contract.used
+             if c.role not in ("label", "snapshot") or (c.role == "snapshot" and c.name in record)],
+        )  # fmt: skip
+
+    def _scored_records(
+        self, rows: Sequence[Mapping[str, Any]], past: Past, as_of: dt.date
+    ) -> list[dict[str, Any]]:
         """The id, RECORD_FIELDS and the first text's summary and status of checked records with a usable id."""
-        frame = {name: [row[name] for row in rows] for name in rows[0]}
+        read = [c.name for c in self.contract.used if c.role not in ("label", "snapshot")]
+        frame: dict[str, Any] = {name: [row[name] for row in rows] for name in read}
+        if self.contract.history:
+            frame |= records_history(rows, self.contract, past, as_of=as_of)
         prepared = {c.name: notes.prepare(frame[c.name], self.text.of(c.name)) for c in self.contract.texts}
         table = self.score(
             frame,
@@ -268,7 +319,10 @@ class ChurnModel:
             spec=spec,
             calibrator=Calibrator.from_dict(manifest["calibrator"]),
             policy=Policy.from_dict(manifest["policy"]),
-            contract=Contract(tuple(Column(**{**c, "name": n}) for n, c in manifest["columns"].items())),
+            contract=Contract(
+                tuple(Column(**{**c, "name": n}) for n, c in manifest["columns"].items()),
+                HistoryPlan.from_dict(manifest["history"]),
+            ),
             text=Text.model_validate(manifest["text"]),
             manifest=manifest,
         )
@@ -290,6 +344,7 @@ class ChurnModel:
             "calibrator": self.calibrator.to_dict(),
             "policy": self.policy.to_dict(),
             "columns": columns,
+            "history": self.contract.history.to_dict(),
             "text": self.text.model_dump(mode="json", exclude={"cache", "chunk_tokens"}),
         }
         return json.loads(json.dumps(document))  # type: ignore[no-any-return]

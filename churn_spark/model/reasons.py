@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,13 +47,13 @@ def grouped_contributions(contributions: Matrix, sources: Sequence[str]) -> tupl
     """Add up contributions by source column.
 
     `contributions` is xgboost's `pred_contribs`, shape (n, len(sources) + 1), the last column being the
-    baseline (Lundberg et al. 2018, TreeSHAP). Inputs of one source stand next to each other. Returns the
+    baseline (Lundberg et al. 2018, TreeSHAP). Returns the
     group names and float32 of shape (n, groups + 1), the baseline last: rows still add up to the margin.
     """
     groups = tuple(dict.fromkeys(sources))
-    starts = [sources.index(g) for g in groups] + [len(sources), len(sources) + 1]
+    places = [[i for i, source in enumerate(sources) if source == g] for g in groups] + [[len(sources)]]
     wide = contributions.astype(np.float64)
-    sums = [wide[:, a:b].sum(axis=1) for a, b in pairwise(starts)]
+    sums = [wide[:, of_group].sum(axis=1) for of_group in places]
     return groups, np.column_stack(sums).astype(np.float32)
 
 

@@ -80,7 +80,7 @@ def search(train: Sample, validation: Sample, spec: FeatureSpec, *, training: co
         "seed": training.seed,
     }
     if any(training.monotone.values()):
-        fixed["monotone_constraints"] = tuple(training.monotone.get(s, 0) for s in spec.sources)
+        fixed["monotone_constraints"] = tuple(training.monotone.get(n, 0) for n in spec.names)
 
     def objective(trial: optuna.Trial) -> float:
         booster = xgb.train(

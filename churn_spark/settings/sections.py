@@ -17,12 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from churn_spark.contract import published
 from churn_spark.contract.columns import INNER, RESERVED, Column, Contract
+from churn_spark.contract.history import HistoryPlan
 from churn_spark.errors import ConfigError
+from churn_spark.settings.history import Events, History, Label
 from churn_spark.settings.locations import is_table_name
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Money = Annotated[float, Field(ge=0)]
+LOOKED_BACK = ("numeric", "categorical")  # the roles whose earlier snapshots count
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
@@ -129,6 +132,7 @@ class Features(_Section):
     scale_numeric: bool = False
     max_categories: Annotated[int, Field(ge=2)] = 200
     text_dimensions: Positive | None = 1
+    history: Literal["auto", "off"] | History = "auto"
 
 
 class Split(_Section):
@@ -239,6 +243,10 @@ class Config(_Section):
     output: str
     models: str | None = None
     columns: dict[str, Column]
+    events: dict[str, Events] = {}
+    tickets: Events | None = None
+    snapshots: Literal["monthly"] | None = None
+    label: Label = Label()
     input: Input = Input()
     validation: Validation = Validation()
     text: Text = Text()
@@ -257,6 +265,12 @@ class Config(_Section):
     @classmethod
     def _leakage_in_a_word(cls, value: Any) -> Any:
         return {"action": value} if isinstance(value, str) else value
+
+    @field_validator("events", mode="before")
+    @classmethod
+    def _one_table_of_events(cls, value: Any) -> Any:
+        of_one = isinstance(value, Mapping) and set(value) & set(Events.model_fields)
+        return {"events": value} if of_one else value
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -284,6 +298,24 @@ class Config(_Section):
         taken += [n for n, c in self.columns.items() if n == "label" and c.role != "label"]
         if taken:
             raise ValueError(f"columns: {taken} are reserved names or hold a dot; rename them with `from:`")
+        return self
+
+    @model_validator(mode="after")
+    def _history_fits_the_columns(self) -> Config:
+        chosen = self.features.history.columns or () if isinstance(self.features.history, History) else ()
+        strangers = [n for n in chosen if n not in self.columns or self.columns[n].role not in LOOKED_BACK]
+        if strangers:
+            raise ValueError(f"features.history.columns: {strangers} are no numeric or categorical columns")
+        twice = sorted({*self.columns, *self.event_tables} & {c.name for c in self.contract.derived})
+        twice += sorted(set(self.columns) & set(self.event_tables)) if not self.snapshots else []
+        if twice:
+            raise ValueError(f"columns: {twice} are names of history's own columns; rename them with `from:`")
+        return self
+
+    @model_validator(mode="after")
+    def _a_panel_is_made_of_events(self) -> Config:
+        if self.snapshots and (not self.events or self.contract.snapshot is None):
+            raise ValueError("snapshots: needs a table of events, and a column with role snapshot to fill")
         return self
 
     @model_validator(mode="after")
@@ -332,7 +364,25 @@ class Config(_Section):
 
     @property
     def contract(self) -> Contract:
-        return Contract(tuple(self.columns.values()))
+        return Contract(tuple(self.columns.values()), self._history_plan)
+
+    @property
+    def event_tables(self) -> dict[str, Events]:
+        """The tables of dated events by name, tickets among them."""
+        return {**self.events, **({"tickets": self.tickets} if self.tickets else {})}
+
+    @property
+    def _history_plan(self) -> HistoryPlan:
+        columns = self.columns.values()
+        dates = tuple(c.name for c in columns if c.role == "date")
+        events = tuple(table.plan(name) for name, table in self.event_tables.items())
+        history = self.features.history
+        if history == "off" or not any(c.role == "snapshot" for c in columns):
+            return HistoryPlan(dates=dates, events=events)
+        wanted = history if isinstance(history, History) else History()
+        looked = [c for c in columns if wanted.columns is None or c.name in wanted.columns]
+        numeric, categorical = (tuple(c.name for c in looked if c.role == role) for role in LOOKED_BACK)
+        return HistoryPlan(numeric, categorical, wanted.windows, dates, events)
 
     @property
     def models_path(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 
 import pyarrow as pa
@@ -11,17 +12,17 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark.contract.columns import Contract
-from churn_spark.history.plan import EventPlan, Plan
+from churn_spark.contract.history import EventPlan, HistoryPlan, history_column
 from churn_spark.history.table import CUSTOMER, DAY, KIND, SNAPSHOT, history, value_column
 
 
 def history_of(
     df: DataFrame,
     contract: Contract,
-    plan: Plan,
+    plan: HistoryPlan,
     *,
     events: Mapping[str, DataFrame],
-    as_of: Column | None = None,
+    as_of: dt.date | None = None,
 ) -> DataFrame:
     """Return the key columns of `df` and every column of `plan.sources` (double), a row per snapshot.
 
@@ -29,9 +30,9 @@ def history_of(
     customer's id, `date` and the values to add up. Without a snapshot column `as_of` is the day of all rows.
     """
     id_column, snapshot = contract.id.name, contract.snapshot
-    day = F.col(snapshot.name) if snapshot else as_of
-    assert day is not None
+    day = F.col(snapshot.name) if snapshot else F.lit(as_of)
     inputs = [F.col(n).cast("double").alias(n) for n in plan.numeric] + [F.col(n) for n in plan.categorical]
+    inputs += [F.unix_date(n).alias(n) for n in plan.dates]
     rows = df.select(_id(id_column), _day(day), F.lit(SNAPSHOT).alias(KIND), *inputs)
     tables = [_event_rows(events[event.name], event, id_column) for event in plan.events]
     together = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), tables, rows)
@@ -85,3 +86,41 @@ def whole_customers(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
             yield pa.Table.from_batches(done)
     if waiting:
         yield pa.Table.from_batches(waiting)
+
+
+# -- panels ---------------------------------------------------------------------------------------------
+
+AHEAD, RECENT = "_ahead", "_recent"
+
+
+def monthly_panel(
+    events: DataFrame, contract: Contract, *, name: str, values: Sequence[str], lead: int, horizon: int
+) -> DataFrame:
+    """Make a snapshot of every customer at the end of every month, from the events alone.
+
+    `events` has the customer's id, `date` and the values. Columns out: the contract's key; `name`, how many events the
+    month had, and the sum of each value in it; the contract's label, whether no event follows within `horizon` days
+    after `lead` days, null where that was not over when the events end. A customer without an event in the last
+    `horizon` days has left already and has no snapshot.
+    """
+    id_column, day = contract.id.name, contract.key[-1]
+    end = events.agg(F.max("date").alias("_end"))
+    month = F.last_day("date").alias(day)
+    sums = [F.sum(v).alias(v) for v in values]
+    months = events.groupBy(id_column, month).agg(F.count("*").alias(name), *sums)
+    first = events.groupBy(id_column).agg(F.min("date").alias("_first")).crossJoin(F.broadcast(end))
+    begins = F.sequence(F.trunc("_first", "month"), F.trunc("_end", "month"), F.expr("interval 1 month"))
+    spread = first.select(id_column, "_end", F.explode(begins).alias(day))
+    grid = spread.withColumn(day, F.last_day(day)).where(F.col(day) <= F.col("_end"))
+    looks = HistoryPlan(
+        events=(EventPlan(AHEAD, (), (horizon,), -(lead + horizon)), EventPlan(RECENT, (), (horizon,)))
+    )
+    around = history_of(grid, contract, looks, events={AHEAD: events, RECENT: events})
+    ahead, recent = (F.col(history_column(look, f"count_{horizon}d")) for look in (AHEAD, RECENT))
+    over = F.date_add(F.col(day), lead + horizon) <= F.col("_end")
+    labels = [F.when(over, ahead == 0).alias(contract.label.name)] if contract.label else []
+    filled = [F.coalesce(c, F.lit(0)).alias(c) for c in (name, *values)]
+    return (
+        grid.join(around, [id_column, day]).where(recent > 0).join(months, [id_column, day], "left")
+        .select(id_column, day, *filled, *labels)
+    )  # fmt: skip

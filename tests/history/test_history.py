@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn_spark.history.plan import EventPlan, Plan
+from churn_spark.contract.history import EventPlan, HistoryPlan
 from churn_spark.history.table import CUSTOMER, DAY, KIND, SNAPSHOT, history
 
-PLAN = Plan(
+PLAN = HistoryPlan(
     numeric=("spend",), categorical=("plan",), windows=(2,),
     events=(EventPlan("orders", ("amount",), windows=(7, 0), delay=1),),
 )  # fmt: skip

@@ -4,16 +4,19 @@ import datetime as dt
 
 import pyarrow as pa
 import pytest
+from chispa import assert_df_equality
 from pyspark.sql import SparkSession
 
 from churn_spark.contract.columns import Column, Contract
-from churn_spark.history.plan import EventPlan, Plan
+from churn_spark.contract.history import EventPlan, HistoryPlan
 from churn_spark.history.table import CUSTOMER, DAY
-from churn_spark.spark.history import history_of, whole_customers
+from churn_spark.spark.history import history_of, monthly_panel, whole_customers
 
 COLUMNS = {"id": "id", "month": "snapshot", "spend": "numeric"}
 CONTRACT = Contract(tuple(Column(name=n, role=r) for n, r in COLUMNS.items()))  # type: ignore[arg-type]
-PLAN = Plan(numeric=("spend",), windows=(3,), events=(EventPlan("orders", ("amount",), windows=(30, 0)),))
+PLAN = HistoryPlan(
+    numeric=("spend",), windows=(3,), events=(EventPlan("orders", ("amount",), windows=(30, 0)),)
+)
 
 
 def test_spark_makes_the_kernel_s_history(spark: SparkSession) -> None:
@@ -43,3 +46,28 @@ def test_no_customer_is_divided_however_the_batches_are_cut(size: int) -> None:
     parts = [set(t.column(CUSTOMER).to_pylist()) for t in tables]
     assert sum(map(len, parts)) == len(set().union(*parts)) == 5
     assert list(whole_customers([batch.slice(0, 0)])) == []
+
+
+def test_a_panel_made_of_orders_has_who_is_still_there_and_who_orders_no_more(spark: SparkSession) -> None:
+    d = dt.date
+    orders = spark.createDataFrame(
+        [("a", d(2026, 1, 5), 2.0), ("a", d(2026, 1, 5), 1.0), ("a", d(2026, 3, 9), 4.0), ("b", d(2026, 1, 20), 5.0),
+         ("c", d(2026, 5, 31), 1.0)],
+        "id string, date date, amount double",
+    )  # fmt: skip
+    columns = {"id": "id", "month": "snapshot", "orders": "numeric", "amount": "numeric", "left": "label"}
+    contract = Contract(tuple(Column(name=n, role=r) for n, r in columns.items()))  # type: ignore[arg-type]
+    panel = monthly_panel(orders, contract, name="orders", values=["amount"], lead=0, horizon=60)
+    rows = [
+        ("a", d(2026, 1, 31), 2, 3.0, False),
+        ("a", d(2026, 2, 28), 0, 0.0, False),
+        ("a", d(2026, 3, 31), 1, 4.0, True),
+        ("a", d(2026, 4, 30), 0, 0.0, None),
+        ("b", d(2026, 1, 31), 1, 5.0, True),
+        ("b", d(2026, 2, 28), 0, 0.0, True),
+        ("c", d(2026, 5, 31), 1, 1.0, None),
+    ]
+    expected = spark.createDataFrame(
+        rows, "id string, month date, orders bigint, amount double, left boolean"
+    )
+    assert_df_equality(panel, expected, ignore_row_order=True, ignore_nullable=True)

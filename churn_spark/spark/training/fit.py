@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,7 +73,10 @@ def fit_spec(
     numeric = [c.name for c in contract.role("numeric")]
     categorical = [c.name for c in contract.role("categorical")]
     return FeatureSpec(
-        numeric=_fit_numeric(df, numeric, scale=features.scale_numeric),
+        numeric=tuple(
+            replace(n, history_of=contract.history.sources.get(n.name, ""))
+            for n in _fit_numeric(df, numeric, scale=features.scale_numeric)
+        ),
         categorical=_fit_categories(df, categorical, most=features.max_categories),
         texts=tuple(texts),
     )
@@ -227,7 +230,7 @@ def num_workers(spark: SparkSession, training: config.Training) -> int:
 def _classifier(spec: FeatureSpec, workers: int, training: config.Training) -> SparkXGBClassifier:
     settings: dict[str, Any] = {name: getattr(training, name) for name in TREE_SETTINGS}
     if any(training.monotone.values()):
-        settings["monotone_constraints"] = tuple(training.monotone.get(s, 0) for s in spec.sources)
+        settings["monotone_constraints"] = tuple(training.monotone.get(n, 0) for n in spec.names)
     return SparkXGBClassifier(
         features_col="features",
         label_col="label",

@@ -97,7 +97,7 @@ def load_model(models: str, name: str) -> ChurnModel:
 
 def check_columns(config: Config, model: ChurnModel) -> None:
     """The run's table contract must have the columns the model was trained with."""
-    declared = {c.name: c.role for c in config.contract.columns}
+    declared = {c.name: c.role for c in (*config.contract.columns, *config.contract.derived)}
     wanted = {c.name: c.role for c in model.contract.role("numeric", "categorical", "text")}
     missing = sorted(n for n, role in wanted.items() if declared.get(n) != role)
     if missing:
