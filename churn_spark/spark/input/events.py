@@ -11,8 +11,8 @@ from churn_spark.contract.columns import Column, Contract
 from churn_spark.errors import InputError
 from churn_spark.settings.history import Events
 from churn_spark.settings.sections import Input, Validation
+from churn_spark.spark.input.rules import with_errors
 from churn_spark.spark.input.sources import read_raw
-from churn_spark.spark.input.validation import with_errors
 
 DATE = "date"
 
