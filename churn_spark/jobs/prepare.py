@@ -13,6 +13,8 @@ from churn_spark.contract import published as schemas
 from churn_spark.contract.columns import Contract
 from churn_spark.jobs.history import made_panel, with_history
 from churn_spark.jobs.run import Run
+from churn_spark.notes import precision
+from churn_spark.notes.embedders import ImpreciseError
 from churn_spark.spark import storage
 from churn_spark.spark.input.files import reading
 from churn_spark.spark.input.rules import Purpose
@@ -84,21 +86,38 @@ def prepare_rows(run: Run, *, purpose: Purpose, as_of: dt.date | None = None) ->
         texts = [c.name for c in contract.texts]
         if run.dry:
             with run.step("price") as facts:
-                facts |= price_texts(valid, texts, text=config.text, cache=cache)
+                facts |= price_texts(valid, texts, text=precision.decided(config.text), cache=cache)
             return Prepared(valid, counts, TextCounts())
         valid = with_history(run, valid, as_of=as_of)
         with run.step("text") as facts:
             text_counts = TextCounts()
             try:
-                df = with_texts(
-                    valid, texts, text=config.text, cache=cache, work=run.work, counts=text_counts
-                )
+                df = _with_texts(run, valid, text_counts)
             finally:
                 run.record["text"] = asdict(text_counts)
             facts |= {"notes": text_counts.notes, "distinct": text_counts.distinct,
                       "computed": text_counts.computed, "embedded": text_counts.embeddings_computed,
                       "table": cache.folder}  # fmt: skip
     return Prepared(df, counts, text_counts)
+
+
+def _with_texts(run: Run, valid: DataFrame, counts: TextCounts) -> DataFrame:
+    """Add what became of the notes; where `auto` chose int8 and a probe of the notes speaks against it, in float32.
+
+    The run's settings say from here on what was chosen.
+    """
+    wish, texts = run.config.text, [c.name for c in run.config.contract.texts]
+    run.config = run.config.model_copy(update={"text": precision.decided(wish)})
+    try:
+        return with_texts(
+            valid, texts, text=run.config.text, cache=run.cache, work=run.work, counts=counts
+        )
+    except ImpreciseError as problem:
+        run.config = run.config.model_copy(update={"text": precision.exact(wish)})
+        if run.config.text == wish:
+            raise
+        log.warning("step=text %s: float32 is used", problem.what)
+    return with_texts(valid, texts, text=run.config.text, cache=run.cache, work=run.work, counts=counts)
 
 
 def _limited(df: DataFrame, contract: Contract, limit: int | None) -> DataFrame:

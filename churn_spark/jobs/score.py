@@ -23,7 +23,7 @@ from churn_spark.spark.scoring.ranks import with_ranks, within_capacity
 from churn_spark.spark.scoring.reuse import carried_forward, left_to_score, newest_before, with_input_hash
 from churn_spark.spark.scoring.scores import with_scores, with_status
 from churn_spark.spark.tables import SCORED_TABLES, stored
-from churn_spark.spark.training.registry import check_fits, load_model, read_pointer
+from churn_spark.spark.training.registry import check_fits, following, load_model, read_pointer
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +44,11 @@ def score(
         name: load_model(config.models_path, name).at_base_rate(config.scoring.base_rate)
         for name in dict.fromkeys(names.values())
     }
+    newest = models[names[dates[-1]]]
+    run.config = following(config, newest)
     for model in models.values():
-        check_fits(config, model)
-    run.record |= {"model_id": models[names[dates[-1]]].model_id, "score_date": dates[-1].isoformat()}
+        check_fits(run.config, model)
+    run.record |= {"model_id": newest.model_id, "score_date": dates[-1].isoformat()}
     with run.locked():
         run.tables.check(run.spark)
         _check_limit(run, dates)

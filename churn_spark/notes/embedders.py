@@ -58,10 +58,14 @@ def cosines(texts: Sequence[str], embedder: Embedder, *, reference: Embedder) ->
     return found
 
 
+class ImpreciseError(ResourceError):
+    """Vectors in int8 are too far from those in float32."""
+
+
 def check_cosine(cosine: float) -> None:
-    """Raise ResourceError below 0.99: an embedder, in int8 say, is then no stand-in for the one in float32."""
+    """Raise ImpreciseError below 0.99: an embedder, in int8 say, is then no stand-in for the one in float32."""
     if not cosine >= MIN_COSINE:
-        raise ResourceError(
+        raise ImpreciseError(
             f"int8 vectors have a mean cosine of {cosine:.4f} to float32 on a probe of these notes, expected "
             f"{MIN_COSINE}",
             where="text.embedder.precision",
@@ -82,10 +86,9 @@ def sentence_transformers(
 ) -> Embedder:
     """Embed by a sentence-transformers model: the packaged one, or a folder. No model hub is asked.
 
-    precision: `auto` is float32, since training and scoring must embed alike, and a choice made by probe or
-    by machine might differ between them; besides, a switch would embed the whole cache anew. `int8` is for
-    BERT models on a CPU. Batches and device are no part
-    of the identity; on a GPU (`auto` takes one) the last bits of a vector depend on its neighbours.
+    precision: `auto` is float32 here, since nothing that embeds may choose for itself; training decides before, see
+    `precision`. `int8` is for BERT models on a CPU. Batches and device are no part of the identity; on a GPU
+    (`auto` takes one) the last bits of a vector depend on its neighbours.
     """
     folder = model_files.model_folder(model)
     files = model_files.model_identity(model, folder)

@@ -158,7 +158,9 @@ class Resolver:
 
         Each time from the stored rows: Spark takes two scans of a folder for one, though files came in between.
         """
-        cleaned = self._cleaned(resolved) if any(s.computed_from != "summary" for s in lacking) else None
+        kinds = [step.kind for step in lacking]
+        reads_texts = any(step.computed_from != "summary" for step in lacking)
+        cleaned = self._cleaned(resolved, commits="note" in kinds) if reads_texts else None
         again = resolved
         for step in lacking:
             if step.kind != "note":
@@ -166,12 +168,11 @@ class Resolver:
             again = self.resolved(resolved.select("note_hash", "note", "rows"))
         return again
 
-    def _cleaned(self, resolved: DataFrame) -> DataFrame:
+    def _cleaned(self, resolved: DataFrame, *, commits: bool) -> DataFrame:
         """The texts of the notes: text_hash, text. Cleaned once in this run, and what the cache lacks is committed."""
         total, tokens = _size(resolved, "note")
-        lacks_some = not resolved.where("lacks_note").isEmpty()
         progress = Progress("note", self.column, total, self._chunks(total, tokens, slots(self.spark)))
-        if lacks_some:
+        if commits:
             self.cache.describe("note", self.identities["note"])
         folders = []
         for name, part in self._parts(resolved, "note_hash", progress):
@@ -181,7 +182,7 @@ class Resolver:
             cleaned = self._stored(placed.mapInArrow(worker.clean(self.settings), worker.CLEANED), name)
             folders.append(storage.join(self.work, name))
             new = cleaned.where("lacks_note").withColumnRenamed("note_hash", "key")
-            added = self.maps["note"].add(new, staging=self._staging(name)) if lacks_some else []
+            added = self.maps["note"].add(new, staging=self._staging(name)) if commits else []
             progress.add(added, TextCounts())
         texts = self.spark.read.schema(worker.CLEANED).parquet(*folders).where("text is not null")
         return texts.groupBy(F.col("text_id").alias("text_hash")).agg(F.min("text").alias("text"))

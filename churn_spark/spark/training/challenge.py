@@ -39,7 +39,7 @@ def challenge(
     try:
         champion = load_model(config.models_path, "champion")
         check_columns(config, champion)
-        theirs = _as_it_reads(test, champion, ours=config.text, cache=cache, folder=folder)
+        theirs = _as_it_reads(test, champion, ours=model.text, cache=cache, folder=folder)
     except ChurnError as problem:
         return Challenge(str(name), note=problem.what)
     keep = (*contract.key, contract.label.name)

@@ -15,6 +15,7 @@ from typing import Any
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.package import CHALLENGER, CHAMPION
+from churn_spark.notes import precision
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.sections import Config
 from churn_spark.spark import storage
@@ -106,6 +107,12 @@ def check_columns(config: Config, model: ChurnModel) -> None:
             where="columns",
             fix="score with the configuration the model was trained with",
         )
+
+
+def following(config: Config, model: ChurnModel) -> Config:
+    """The settings of a run that scores: notes are embedded in the precision that the model was trained with."""
+    text = precision.followed(config.text, model.manifest["embedding"])
+    return config.model_copy(update={"text": text})
 
 
 def check_fits(config: Config, model: ChurnModel) -> None:
