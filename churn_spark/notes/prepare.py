@@ -58,12 +58,17 @@ def prepare(notes: Sequence[Any], settings: NoteSettings) -> tuple[list[NoteResu
 
     Each distinct text is summarised and embedded once, and not at all while this process remembers it.
     """
+    cleaned, results = summarized(notes, settings)
+    return results, vectors(_embedded_texts(cleaned, results, settings), settings)
+
+
+def summarized(notes: Sequence[Any], settings: NoteSettings) -> tuple[list[Cleaned], list[NoteResult]]:
+    """Raw notes -> their cleaned texts, and what they became; distinct texts as in `prepare`."""
     cleaned = [clean(note, settings) for note in notes]
     distinct = list(dict.fromkeys(c.text for c in cleaned if c.text is not None))
     made = _recent("summary", settings).of(distinct, lambda new: summarize(new, settings), _is_final)
     summaries = dict(zip(distinct, made, strict=True))
-    results = [_result(c, summaries) for c in cleaned]
-    return results, vectors(_embedded_texts(cleaned, results, settings), settings)
+    return cleaned, [_result(c, summaries) for c in cleaned]
 
 
 def vectors(texts: Sequence[str | None], settings: NoteSettings) -> Matrix:
