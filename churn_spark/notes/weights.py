@@ -125,7 +125,7 @@ def built_once(identity: Mapping[str, Any], build: Callable[[], Arrays]) -> Arra
     """What `build` returns, kept in a file named by the hash of `identity`.
 
     The folder is $CHURN_SPARK_CACHE, or ~/.cache/churn_spark. A damaged file is built again; of two processes
-    that build at once the later one's file stays. Raises ResourceError where the folder cannot be written.
+    that build at once the later one's file stays. Where the folder cannot be written every process builds anew.
     """
     folder = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "churn_spark")
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
@@ -144,8 +144,8 @@ def built_once(identity: Mapping[str, Any], build: Callable[[], Arrays]) -> Arra
             np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes **arrays for allow_pickle
         os.replace(file.name, path)
     except OSError as problem:
-        raise ResourceError(f"the model cache cannot be written ({problem.strerror})", where=str(folder),
-                            fix=f"set {CACHE_VARIABLE} to a folder that can") from None  # fmt: skip
+        log.warning("step=embedder the model cache cannot be written (%s) folder=%s; set %s to a folder that can",
+                    problem.strerror, folder, CACHE_VARIABLE)  # fmt: skip
     return arrays
 
 
