@@ -88,13 +88,16 @@ def compare(count: int, factors: list[int]) -> None:
 
 def by_arrow(texts: Any, kind: str, settings: Any, budget: Any) -> Any:
     """`worker.computed` on `mapInArrow`: no pandas between, but the keys travel too."""
-    from churn_spark.spark.notes.cache import schema
+    from churn_spark.contract.published import NOTES
+    from churn_spark.spark.notes.cache import COLUMNS, schema
+
+    names = [f.name for f in NOTES if f.name in COLUMNS[kind]]  # Spark takes them by position
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         compute = {"summary": arrow_summaries, "embedding": arrow_vectors}[kind]
         for batch in batches:
-            columns = compute(batch.column("text").to_pylist(), settings)
-            yield pa.RecordBatch.from_pydict({"key": batch.column("key"), **columns})
+            columns = {"key": batch.column("key"), **compute(batch.column("text").to_pylist(), settings)}
+            yield pa.RecordBatch.from_pydict({name: columns[name] for name in names})
 
     return texts.mapInArrow(run, schema(kind))
 
