@@ -71,13 +71,13 @@ def job(name: str) -> Command:
 
     def command(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         config = settings(options)
-        check_names(config.raw, config.output, config.models or "")
+        check_names(config.raw, config.output.path, config.models or "")
         check_there(config.raw, form=config.input.format)
         from churn_spark.jobs.run import Run
         from churn_spark.jobs.signals import cancellable
 
         run = Run(name, config, argv=arguments, limit=options.limit, dry=options.dry_run)
-        with cancellable():
+        with cancellable(), run.private():
             try:
                 _work(run, options)
             except BaseException as problem:
@@ -214,11 +214,11 @@ def tables(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from churn_spark.contract.ddl import FORMS
     from churn_spark.contract.published import published
 
-    if is_table_name(config.output) and options.form != "markdown":
+    if is_table_name(config.output.path) and options.form != "markdown":
         raise ConfigError(
             "the tables of a catalog are defined already", where="output", fix="give the folder of the files"
         )
-    say([FORMS[options.form](published(config.contract), config.output).rstrip()])
+    say([FORMS[options.form](published(config.contract), config.output.path).rstrip()])
     return 0
 
 

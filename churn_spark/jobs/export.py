@@ -41,15 +41,15 @@ def export(config: Config, *, top: int, file_format: str, day: dt.date | None, t
     Within capacity and without the holdout, since that is what `recommended` says. `file_format` is csv, parquet
     or json (one object a line). Raises InputError where there is no such date, ConfigError for a catalog.
     """
-    if is_table_name(config.output):
+    if is_table_name(config.output.path):
         raise ConfigError(
             "the tables are in a catalog, export reads files",
             where="output",
             fix="run conf/sql/01_call_list.sql there",
         )
-    table, found = _read(f"{config.output.rstrip('/')}/churn_scores", config.contract, day)
+    table, found = _read(f"{config.output.path.rstrip('/')}/churn_scores", config.contract, day)
     rows = table.sort_by([("expected_value", "descending"), ("customer_id", "ascending")]).slice(0, top)
-    path = to or Path(config.output) / "exports" / f"call_list_{found}.{file_format}"
+    path = to or Path(config.output.path) / "exports" / f"call_list_{found}.{file_format}"
     path.parent.mkdir(parents=True, exist_ok=True)
     {"csv": _write_csv, "parquet": _write_parquet, "json": _write_json}[file_format](rows, path)
     return Exported(path, len(rows), found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import os
 import secrets
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from pyspark.sql import SparkSession
 from churn_spark.contract import published
 from churn_spark.errors import Cancelled
 from churn_spark.jobs.lock import identity, is_running, lock
+from churn_spark.jobs.places import try_place
 from churn_spark.jobs.progress import watched
 from churn_spark.jobs.record import exit_code, new_record, reason, run_row, write_rows
 from churn_spark.jobs.signals import kept
@@ -72,8 +74,32 @@ class Run:
             settings = self.config.spark
             self._owns_session = SparkSession.getActiveSession() is None
             with self.step("spark"), kept():
-                self._spark = get_session(settings.app_name, conf=settings.conf)
+                self._spark = get_session(settings.app_name, conf={**self._permissions(), **settings.conf})
         return self._spark
+
+    @contextmanager
+    def private(self) -> Iterator[None]:
+        """Let only this user read what the body writes, unless settings or file system say otherwise."""
+        before = os.umask(0o077) if self._is_private else None
+        try:
+            yield
+        finally:
+            if before is not None:
+                os.umask(before)
+
+    @cached_property
+    def _is_private(self) -> bool:
+        place = self.config.folder
+        if not self.config.output.private or self.dry or not storage.is_local(place):
+            return self.config.output.private and not self.dry
+        refused = try_place(storage.local(place)).get("chmod")
+        if refused:
+            log.warning("output.private: %s does not know permissions (%s)", place, refused)
+        return not refused
+
+    def _permissions(self) -> dict[str, str]:
+        """What a session that is started here writes with; one that runs already has its own."""
+        return {"spark.hadoop.fs.permissions.umask-mode": "077"} if self._is_private else {}
 
     @property
     def tables(self) -> Tables:
@@ -160,7 +186,7 @@ class Run:
         row = run_row(self.record)
         if (
             self.config.tables.format == "parquet"
-            and storage.is_local(self.config.output)
+            and storage.is_local(self.config.output.path)
             and not self.tables.in_catalog
         ):
             staged = storage.join(self.work, "churn_runs.parquet")

@@ -22,6 +22,10 @@ from churn_spark.settings.sections import Config
 
 ENV_PREFIX = "CHURN_SPARK__"
 BASE = "base.yaml"
+IN_A_WORD = {
+    "output": "path",
+    "leakage": "action",
+}  # a section that may be given as one word, and what that is
 
 
 def load_config(
@@ -43,7 +47,7 @@ def build_config(merged: Mapping[str, Any], origin: Mapping[str, str]) -> Config
     except ValidationError as problem:
         raise explain(problem, origin, model=Config) from None
     refuse_unsafe(config.spark.conf)
-    check_locations(raw=config.raw, output=config.output, models=config.models)
+    check_locations(raw=config.raw, output=config.output.path, models=config.models)
     return config
 
 
@@ -58,11 +62,19 @@ def merge_layers(
     layers += [(_environment(os.environ), "environment")]
     layers += [(_setting(text), f"--set {text.partition('=')[0]}") for text in settings]
     layers += [(_nested(key.split("."), value), "command line") for key, value in options.items()]
-    for layer, name in layers:
+    for layer, name in ((_in_full(layer), name) for layer, name in layers):
         refuse_secrets(layer, name)
         _replace_columns(tree, layer, origin)
         _merge(tree, layer, name, origin, ())
     return tree, origin
+
+
+def _in_full(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer whose sections given in a word are mappings, so that they do not take all of the section's place."""
+    return {
+        section: {IN_A_WORD[section]: value} if section in IN_A_WORD and isinstance(value, str) else value
+        for section, value in layer.items()
+    }
 
 
 def conf_folder() -> Path:

@@ -33,6 +33,13 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Output(_Section):
+    """Where the tables go, and whether others on the machine may read them."""
+
+    path: str = "out"
+    private: bool = True
+
+
 class Input(_Section):
     format: Literal["auto", "csv", "parquet", "json", "orc", "table"] = "auto"
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
@@ -240,7 +247,7 @@ class Config(_Section):
     """The merged settings of one run."""
 
     raw: str
-    output: str
+    output: Output
     models: str | None = None
     columns: dict[str, Column]
     events: dict[str, Events] = {}
@@ -260,6 +267,11 @@ class Config(_Section):
     report: Report = Report()
     tables: TableSettings = TableSettings()
     spark: SparkSettings = SparkSettings()
+
+    @field_validator("output", mode="before", json_schema_input_type=str | Output)
+    @classmethod
+    def _output_in_a_word(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
 
     @field_validator("leakage", mode="before")
     @classmethod
@@ -328,7 +340,7 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _iceberg_has_a_catalog(self) -> Config:
-        if self.tables.format == "iceberg" and not is_table_name(self.output):
+        if self.tables.format == "iceberg" and not is_table_name(self.output.path):
             raise ValueError("tables.format: iceberg needs a catalog; give output as catalog.schema")
         return self
 
@@ -388,20 +400,20 @@ class Config(_Section):
     def models_path(self) -> str:
         if self.models:
             return self.models
-        if is_table_name(self.output):
+        if is_table_name(self.output.path):
             raise ConfigError(
                 "output is a catalog schema, so a folder for model packages must be named",
                 where="models",
                 fix="pass --models PATH, e.g. a Volume",
             )
-        return f"{self.output.rstrip('/')}/models"
+        return f"{self.output.path.rstrip('/')}/models"
 
     @property
     def folder(self) -> str:
         """Where run folders and the text cache go: the output folder, or `models`' parent for a catalog."""
-        if is_table_name(self.output):
+        if is_table_name(self.output.path):
             return self.models_path.rstrip("/").rpartition("/")[0]
-        return self.output.rstrip("/")
+        return self.output.path.rstrip("/")
 
     @property
     def text_cache(self) -> str:

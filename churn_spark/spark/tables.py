@@ -46,11 +46,11 @@ class Tables:
     @classmethod
     def of(cls, config: Config, *, work: str = "", run_id: str = "") -> Tables:
         store = config.folder
-        if is_table_name(config.output):
-            place = storage.join(config.folder, "_tables", config.output)
+        if is_table_name(config.output.path):
+            place = storage.join(config.folder, "_tables", config.output.path)
             store = str(Path(place).absolute()) if storage.is_local(place) else place
         settings = config.tables
-        return cls(config.output, store, work, run_id, settings.format, settings.keep_versions)
+        return cls(config.output.path, store, work, run_id, settings.format, settings.keep_versions)
 
     def location(self, table: str) -> str:
         """The path or name an analyst would use."""

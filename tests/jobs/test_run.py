@@ -155,7 +155,7 @@ def test_folder_that_cannot_be_written_ends_with_23_its_place_and_a_way_out(
     def refuse(*args, **kwargs):
         raise OSError(number, os.strerror(number), "/the/place")
 
-    monkeypatch.setattr("churn_spark.jobs.lock.os.open", refuse)
+    monkeypatch.setattr("churn_spark.jobs.lock._take", refuse)
     assert main(["train", "--raw", str(raw), "--output", str(tmp_path / "out")]) == 23
     err = capsys.readouterr().err
     assert words in err
@@ -235,3 +235,22 @@ def test_long_step_is_heard_of_where_nobody_looks(monkeypatch, caplog):
             time.sleep(0.001)
     assert "step=fit goes on" in caplog.text
     assert "tasks=3/4" in caplog.text
+
+
+def test_files_are_for_this_user_only_unless_settings_say_otherwise(tmp_path):
+    for private, mode in ((True, 0o600), (False, 0o644)):
+        options = {"output": str(tmp_path / str(private)), "output.private": private}
+        run = Run("train", load_config(options=options))
+        before = os.umask(0o022)
+        with run.private():
+            run.finish()
+        assert os.umask(before) == 0o022
+        files = [p for p in (tmp_path / str(private)).rglob("*") if p.is_file()]
+        assert {p.stat().st_mode & 0o777 for p in files} == {mode}
+        assert run._permissions() == ({"spark.hadoop.fs.permissions.umask-mode": "077"} if private else {})
+
+
+def test_files_are_as_the_mount_has_them_where_chmod_fails(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("churn_spark.jobs.run.try_place", lambda place: {"chmod": "not supported"})
+    run = Run("train", load_config(options={"output": str(tmp_path)}))
+    assert run._permissions() == {}

@@ -10,7 +10,7 @@ from helpers import ROOT
 from churn_spark.errors import ConfigError
 from churn_spark.settings.layers import load_config, merge_layers
 from churn_spark.settings.locations import is_table_name
-from churn_spark.settings.sections import Config, json_schema
+from churn_spark.settings.sections import Config, Output, json_schema
 
 
 def layer(folder: Path, text: str) -> str:
@@ -215,7 +215,15 @@ def test_is_table_name_tells_names_from_paths() -> None:
     assert not any(map(is_table_name, ["customers.csv", "out", "a/b.c", "a.b.c.d", "a.b; drop"]))
 
 
+def test_output_in_a_word_keeps_what_else_is_said_of_it(tmp_path: Path) -> None:
+    path = layer(tmp_path, "output: {path: a, private: false}")
+    assert load_config([path], options={"output": "b"}).output == Output(path="b", private=False)
+    assert load_config([path], settings=["output.private=true"]).output == Output(path="a", private=True)
+    assert load_config().output.private
+
+
 def test_leakage_can_be_given_in_a_word() -> None:
+    assert load_config(settings=["leakage.allow=[age]", "leakage=fail"]).leakage.allow == ("age",)
     assert load_config(settings=["leakage=fail"]).leakage.action == "fail"
     with pytest.raises(ConfigError):
         load_config(settings=["leakage=perhaps"])

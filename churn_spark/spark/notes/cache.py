@@ -7,6 +7,7 @@ that. So all runs agree which value of a key came first, and that one counts. No
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from churn_spark.notes import prepare as notes
 from churn_spark.notes.remote import Budget
 from churn_spark.settings.sections import Remote
 from churn_spark.spark import storage
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["note", "summary", "embedding"]
 COLUMNS: dict[Kind, tuple[str, ...]] = {
@@ -238,7 +241,7 @@ def hit_rates(runs: str) -> list[str]:
     for run_id in storage.names(runs):
         path = storage.join(runs, run_id, "run.json")
         if storage.exists(path):
-            text = json.loads(storage.read_text(path)).get("text") or {}
+            text = _json(path).get("text") or {}
             if text.get("distinct"):
                 counts.append((text["cache_hits"], text["distinct"]))
     if not counts:
@@ -248,6 +251,15 @@ def hit_rates(runs: str) -> list[str]:
         f"found in the cache: {hits / asked:.0%} of {asked:,} texts in {len(counts)} runs, "
         f"{counts[-1][0] / counts[-1][1]:.0%} in the last"
     ]
+
+
+def _json(path: str) -> dict[str, Any]:
+    """A record, or nothing where it is damaged: what is only for people must not stop them."""
+    try:
+        return dict(json.loads(storage.read_text(path)))
+    except (ValueError, TypeError):
+        log.warning("%s is damaged and left out", path)
+        return {}
 
 
 def _told(path: str) -> str:

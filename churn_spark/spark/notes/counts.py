@@ -83,6 +83,7 @@ class Progress:
         self.chunk = self.done = self.tried = self.tokens = 0
         self.stop = ""  # the error that ends it before the last chunk
         self.started = time.monotonic()
+        log.info("step=text kind=%s column=%s starts, texts=%d chunks=%d", kind, column, total, chunks)
 
     @property
     def goes_on(self) -> bool:
