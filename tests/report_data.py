@@ -41,14 +41,14 @@ def measure(
 def measured() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Metrics and curves of all splits of a good model, with slices and a learning curve."""
     tables, points = [], []
-    for seed, split in enumerate(("train", "validation", "test")):
+    for seed, split in enumerate(("learn", "test")):
         label, probability = simulate(800, seed=seed)
         plan = pd.DataFrame({"plan<b>": np.where(np.arange(800) % 2, "monthly", HOSTILE)})
         table, lines = measure(label, probability, split=split, slices=plan if split == "test" else None)
         tables.append(table)
         points.append(lines)
     loss = 0.3 + 0.2 * np.exp(-np.arange(40) / 8)
-    points += [curves.learning_curve(loss, split=split, n=800) for split in ("train", "validation")]
+    points += [curves.learning_curve(loss, split=split, n=800) for split in ("learn", "unseen")]
     return pd.concat(tables, ignore_index=True), pd.concat(points, ignore_index=True)
 
 
@@ -62,7 +62,7 @@ def everything() -> Facts:
     """Facts that fill every section; each text that could come from data is hostile."""
     return facts(
         input=HOSTILE, label_basis="cross_section", split_mode="hash", text_columns=("notes",),
-        rows={"in": 110, "valid": 100, "rejected": 7, "duplicates": 3}, split_rows={"train": 60, "test": 40},
+        rows={"in": 110, "valid": 100, "rejected": 7, "duplicates": 3}, split_rows={"learn": 60, "test": 40},
         rejects_by_rule={f"{HOSTILE}:above_max": 7}, text={"notes": 80, "computed": 20, "redacted": 5},
         calibrator="platt", n_trees=30, num_workers=2, parameters={"search": {HOSTILE: HOSTILE}},
         versions={"xgboost": HOSTILE}, seconds={"fit": 1.5}, reason=HOSTILE, champion="m-0", promoted=True, quotes=True,

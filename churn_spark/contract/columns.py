@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from churn_spark.contract.history import HistoryPlan
 from churn_spark.contract.values import PARSERS, Type
 
-SPLITS = ("train", "validation", "calibration", "test")
+SPLITS = ("learn", "test")
 FOLDS = 5  # parts of the learning customers, by hash
 Role = Literal["id", "snapshot", "label", "numeric", "categorical", "date", "text", "passthrough", "ignore"]
 
@@ -27,7 +27,7 @@ DEFAULT_TYPES: dict[str, Type] = {
 }  # fmt: skip
 
 RESERVED = ("_errors", "_warnings", "_corrupt_record", "_row_error", "score_date")
-INNER = ("split", "_fold", "_unseen", "margin", "features", "is_validation")  # names of the jobs' own columns
+INNER = ("split", "_fold", "_unseen", "margin", "features")  # names of the jobs' own columns
 NO_HISTORY = HistoryPlan()
 
 

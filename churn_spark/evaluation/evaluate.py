@@ -22,6 +22,8 @@ CALIBRATED = ("log_loss", "brier", "ece")  # measured without calibration, too, 
 class Scores:
     """Scored rows: split, label (0/1), margin, customer, weight and, with values of their own, value.
 
+    Learning rows are scored out of fold and have their `fold`.
+
     Of a large table the rows are cells, which stand for `weight` rows each and whose `customer` is a group of
     customers. `slices` are columns aligned with the rows; of a large table, `cells` are the test rows by slice.
     `population` is how many different customers there are.
@@ -56,7 +58,7 @@ class Evaluation:
 
 
 def evaluate(provisional: ChurnModel, scores: Scores, *, losses: dict[str, Sequence[float]]) -> Evaluation:
-    """Calibrate on the calibration rows, choose threshold and bands there, and measure on every split."""
+    """Calibrate and choose threshold and bands on the learning rows, scored out of fold; measure on every split."""
     model, rows = _finished(provisional, scores), scores.rows
     tables, points = [], []
     for name in SPLITS:
@@ -76,7 +78,7 @@ def evaluate(provisional: ChurnModel, scores: Scores, *, losses: dict[str, Seque
             tables.append(_measured(model, cells, split="test", slice_name=slice_name, cutoff=cutoff))
     sizes = {name: round(rows.loc[rows["split"] == name, "weight"].sum()) for name in SPLITS}
     points += [
-        curves.learning_curve(loss, split=name, n=sizes[name]) for name, loss in losses.items() if len(loss)
+        curves.learning_curve(loss, split=name, n=sizes["learn"]) for name, loss in losses.items() if len(loss)
     ]
     return Evaluation(
         model=model,
@@ -89,8 +91,8 @@ def evaluate(provisional: ChurnModel, scores: Scores, *, losses: dict[str, Seque
 def _finished(provisional: ChurnModel, scores: Scores) -> ChurnModel:
     """The model with calibrator, threshold and bands."""
     rows = scores.rows
-    held = rows[rows["split"] == "calibration"]
-    calibrator = fit_calibrator(held["label"], held["margin"], weight=held["weight"])
+    held = rows[rows["split"] == "learn"]
+    calibrator = fit_calibrator(held["label"], held["margin"], weight=held["weight"], fold=held["fold"])
     typical = provisional.policy
     if "value" in rows:
         known = rows.dropna(subset="value").sort_values("value")

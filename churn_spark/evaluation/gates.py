@@ -80,7 +80,7 @@ def _is_calibrated(settings: Promotion, result: Evaluation) -> Gate:
     error, rate = on_test(result.metrics, "ece"), on_test(result.metrics, "base_rate").value
     if not error.known or not 0 < rate < 1:
         return Gate("ece", False, "the calibration error on the test rows could not be computed")
-    calibrated_on = result.rows.get("calibration", error.n)
+    calibrated_on = result.rows.get("learn", error.n)
     chance = math.hypot(chance_gap(rate, error.n), chance_gap(rate, calibrated_on))
     most = max(settings.max_ece, 1.5 * chance)
     return Gate(

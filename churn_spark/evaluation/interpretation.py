@@ -11,7 +11,7 @@ import pandas as pd
 
 from churn_spark.evaluation.phrases import count_phrases
 from churn_spark.model.model import ChurnModel
-from churn_spark.model.rows import Rows
+from churn_spark.model.sample import Sample
 from churn_spark.notes import redaction
 
 MOST_ROWS = 5_000
@@ -26,7 +26,7 @@ WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 LEVELS = (1.0, 0.97, 0.6, 0.2)  # quantiles of the probability whose reasons are shown
 
 
-def interpret(model: ChurnModel, rows: Rows, *, quotes: bool = False) -> dict[str, pd.DataFrame]:
+def interpret(model: ChurnModel, rows: Sample, *, quotes: bool = False) -> dict[str, pd.DataFrame]:
     """Explain the scores of at most 5,000 test rows by TreeSHAP contributions (Lundberg et al. 2018).
 
     Returns the tables importance, dependence, examples and reasons_sample of `Insights`. Without `quotes` no note is
@@ -60,7 +60,8 @@ def importance_table(model: ChurnModel, effects: pd.DataFrame) -> pd.DataFrame:
     """By source column: its share of the trees' gain, and its mean absolute contribution in log-odds."""
     by_input = model.booster.get_score(importance_type="total_gain")
     gains = dict.fromkeys(effects.columns, 0.0)
-    for name, source in zip(model.spec.names, model.spec.sources, strict=True):
+    names = model.booster.feature_names or [f"f{i}" for i in range(len(model.spec.names))]
+    for name, source in zip(names, model.spec.sources, strict=True):
         gains[source] += float(np.sum(by_input.get(name, 0.0)))
     total = sum(gains.values()) or 1.0
     table = pd.DataFrame(
@@ -73,7 +74,7 @@ def importance_table(model: ChurnModel, effects: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("contribution", ascending=False, ignore_index=True)
 
 
-def _dependence(model: ChurnModel, rows: Rows, column: str, effect: pd.Series) -> pd.DataFrame:
+def _dependence(model: ChurnModel, rows: Sample, column: str, effect: pd.Series) -> pd.DataFrame:
     """The mean effect by value: of each category, or of numbers in bins of equally many customers."""
     values = rows.frame[column]
     if any(c.name == column for c in model.spec.categorical):

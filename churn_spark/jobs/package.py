@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,25 +24,28 @@ from churn_spark.spark.training.registry import read_pointer
 from churn_spark.spark.training.splits import resolve_mode
 
 
-def publish_model(
-    run: Run,
-    result: Evaluation,
-    prepared: Prepared,
-    insights: Insights,
-    workers: int,
-    verdict: Verdict,
-    challenge: Challenge | None,
-) -> str:
+@dataclass(frozen=True, eq=False)
+class Training:
+    """All that a training run has to tell of its model."""
+
+    result: Evaluation
+    prepared: Prepared
+    insights: Insights
+    verdict: Verdict
+    rival: Challenge | None
+
+
+def publish_model(run: Run, training: Training) -> str:
     """Write the package under its content's hash, unless it is the champion's and sound. Returns the folder."""
-    config, model = run.config, result.model
-    folder = storage.join(config.models_path, model.model_id)
-    is_live = read_pointer(config.models_path).get("model_id") == model.model_id
+    config, model_id = run.config, training.result.model.model_id
+    folder = storage.join(config.models_path, model_id)
+    is_live = read_pointer(config.models_path).get("model_id") == model_id
     if not (is_live and _is_complete(folder, config.training.save_format)):
         with tempfile.TemporaryDirectory() as scratch:
-            place = Path(scratch) / model.model_id
+            place = Path(scratch) / model_id
             place.mkdir()
-            _write_package(place, run, result, prepared, insights, workers, verdict, challenge)
-            arriving = storage.join(config.models_path, f".{model.model_id}-{run.run_id}")
+            _write_package(place, run, training)
+            arriving = storage.join(config.models_path, f".{model_id}-{run.run_id}")
             storage.put(str(place), arriving)
             storage.remove(folder)
             storage.move(arriving, folder)
@@ -60,19 +63,25 @@ def _is_complete(folder: str, save_format: str) -> bool:
     return save_format == "json" or storage.exists(storage.join(folder, "model.pkl"))
 
 
-def _write_package(
-    place: Path,
-    run: Run,
-    result: Evaluation,
-    prepared: Prepared,
-    insights: Insights,
-    workers: int,
-    verdict: Verdict,
-    challenge: Challenge | None,
-) -> None:
-    config, model = run.config, result.model
-    rival = challenge or Challenge("")
-    facts = report.Facts(
+def _write_package(place: Path, run: Run, training: Training) -> None:
+    result, model, save_format = training.result, training.result.model, run.config.training.save_format
+    facts = _facts(run, training)
+    figures.write_figures(place / "figures", result.metrics, result.curves, facts)
+    report.write_report(place, result.metrics, result.curves, facts)
+    report.write_model_card(place, result.metrics, facts)
+    metadata = {k: model.manifest[k] for k in ("run_id", "created_at", "label_basis", "metrics", "versions")}
+    storage.write_json(str(place / "metadata.json"), {"model_id": model.model_id, **metadata})
+    if save_format in ("pickle", "both"):
+        (place / "model.pkl").write_bytes(pickle.dumps(model.booster))
+    model.save(place)
+
+
+def _facts(run: Run, training: Training) -> report.Facts:
+    config, model, prepared = run.config, training.result.model, training.prepared
+    rival, verdict = training.rival or Challenge(""), training.verdict
+    beside = _beside(training.insights, rival)
+    return report.Facts(
+        **{field.name: getattr(beside, field.name) for field in fields(beside)},
         model_id=model.model_id,
         run_id=run.run_id,
         created_at=run.started_at,
@@ -80,14 +89,14 @@ def _write_package(
         label_basis=model.manifest["label_basis"],
         split_mode=resolve_mode(config.contract, split=config.split),
         rows=dict(run.record["rows"]),
-        split_rows=result.rows,
+        split_rows=run.record["split"],
         rejects_by_rule=prepared.rows.by_rule,
         text=asdict(prepared.text),
-        backtest=result.backtest,
+        backtest=training.result.backtest,
         policy=model.policy,
         calibrator=model.calibrator.kind,
-        n_trees=model.booster.num_boosted_rounds(),
-        num_workers=workers,
+        n_trees=model.manifest["rounds"],
+        num_workers=run.record["workers"],
         parameters=config.training.model_dump(mode="json"),
         versions=run.record["versions"],
         seconds=dict(run.record["seconds"]),
@@ -97,16 +106,7 @@ def _write_package(
         champion=rival.champion,
         agreement=rival.agreement,
         quotes=config.report.quotes,
-        **vars(_beside(insights, rival)),
     )
-    figures.write_figures(place / "figures", result.metrics, result.curves, facts)
-    report.write_report(place, result.metrics, result.curves, facts)
-    report.write_model_card(place, result.metrics, facts)
-    metadata = {k: model.manifest[k] for k in ("run_id", "created_at", "label_basis", "metrics", "versions")}
-    storage.write_json(str(place / "metadata.json"), {"model_id": model.model_id, **metadata})
-    if config.training.save_format in ("pickle", "both"):
-        (place / "model.pkl").write_bytes(pickle.dumps(model.booster))
-    model.save(place)
 
 
 def _beside(insights: Insights, rival: Challenge) -> Insights:

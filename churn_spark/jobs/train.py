@@ -1,18 +1,23 @@
-"""The training job: raw table -> model package, metrics tables, report, and perhaps a new champion."""
+"""The training job: raw table -> model package, metrics tables, report, and perhaps a new champion.
+
+`train` reads as the table of steps; each returns one object, and logs what it counted.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import xgboost as xgb
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark.contract import published as schemas
-from churn_spark.contract.columns import SPLITS
+from churn_spark.contract.columns import FOLDS, SPLITS
 from churn_spark.errors import GateError, InputError
 from churn_spark.evaluation import audit
 from churn_spark.evaluation.ablations import measure_ablations, variant_metrics
@@ -21,17 +26,19 @@ from churn_spark.evaluation.findings import Finding, Insights
 from churn_spark.evaluation.gates import Challenge, Verdict, decide
 from churn_spark.evaluation.interpretation import interpret
 from churn_spark.evaluation.phrases import count_phrases, separating_phrases
-from churn_spark.jobs.package import nested_metrics, publish_model
-from churn_spark.jobs.prepare import Prepared, prepare_rows
+from churn_spark.jobs.package import Training, nested_metrics, publish_model
+from churn_spark.jobs.prepare import prepare_rows
 from churn_spark.jobs.run import Run
 from churn_spark.model.calibration import IDENTITY
-from churn_spark.model.features import FeatureSpec
+from churn_spark.model.crossfit import Choice, Learning, choose, lay_out, unseen_margin
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import Policy
-from churn_spark.model.projection import Unseen
-from churn_spark.model.rows import Rows
+from churn_spark.model.projection import assemble_unseen
+from churn_spark.model.sample import Sample
 from churn_spark.model.search import require_optuna, search
+from churn_spark.model.trees import averaged
 from churn_spark.notes import prepare as notes
+from churn_spark.settings.sections import Config
 from churn_spark.spark import storage
 from churn_spark.spark.tables import small_table
 from churn_spark.spark.training import registry
@@ -39,96 +46,198 @@ from churn_spark.spark.training import rows as inspection
 from churn_spark.spark.training.backtest import backtest
 from churn_spark.spark.training.challenge import challenge
 from churn_spark.spark.training.evaluate import collect_scores
-from churn_spark.spark.training.fit import fit_booster, fit_inputs, num_workers, sample_rows, stored_inputs
+from churn_spark.spark.training.fit import (
+    Inputs,
+    fit_booster,
+    fit_fold_boosters,
+    fit_inputs,
+    num_workers,
+    stored_inputs,
+)
 from churn_spark.spark.training.splits import count_splits, fold_of, resolve_mode, with_split
 
 log = logging.getLogger(__name__)
-
 
 LEVELS = {"ok": logging.INFO, "warn": logging.WARNING, "fail": logging.ERROR}
 HEADLINES = ("roc_auc", "pr_auc", "log_loss", "brier", "precision", "recall", "f1", "lift_10", "profit")
 
 
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """How model inputs are made, the learning rows laid out, and the settings of the trees chosen by them."""
+
+    inputs: Inputs
+    learning: Learning
+    choice: Choice
+    boosters: int  # published: one for each fold, or one
+
+
+@dataclass(frozen=True, eq=False)
+class Grown:
+    """The booster to publish, and the learning rows scored out of fold: see `collect_scores`."""
+
+    booster: xgb.Booster
+    unseen: pd.DataFrame
+
+
 def train(run: Run) -> None:
     """Raw table -> model package, metrics tables and report; the package becomes champion if it may."""
-    config, contract = run.config, run.config.contract
-    if contract.label is None:
+    _check_settings(run.config)
+    with run.locked():
+        num_workers(run.spark, run.config.training)
+        prepared = prepare_rows(run, purpose="train", as_of=run.config.split.observed_until)
+        if run.dry:
+            return
+        df = _split(run, prepared.df)
+        sample, insights = _audit(run, df)
+        chosen = _choose(run, df, sample)
+        grown = _fit(run, df, sample, chosen)
+        result = _evaluate(run, df, chosen, grown)
+        result = _backtest(run, df, sample, chosen, result)
+        insights = _explain(run, result.model, sample, chosen, insights)
+        rival = _compare(run, df, result)
+        verdict = _verdict(run, result, insights.findings or (), rival)
+        _publish(run, Training(result, prepared, insights, verdict, rival))
+        _promote(run, result, insights, verdict)
+
+
+def _check_settings(config: Config) -> None:
+    """Raises InputError or ConfigError for what can be known before any row is read."""
+    if config.contract.label is None:
         raise InputError(
             "no column has role label", where="columns", fix="declare the column that says who left"
         )
-    resolve_mode(contract, split=config.split)
+    resolve_mode(config.contract, split=config.split)
     if config.training.search.trials:
         require_optuna()
-    with run.locked():
-        num_workers(run.spark, config.training)
-        prepared = prepare_rows(run, purpose="train", as_of=config.split.observed_until)
-        if run.dry:
-            return
-        with run.step("split") as facts:
-            labelled = with_split(prepared.df, contract, split=config.split)
-            facts |= count_splits(labelled, contract.label.name)
-            run.record["split"] = dict(facts)
-            df = labelled.where(F.col("split").isin(*SPLITS)).withColumn(
-                "_fold", fold_of(contract.id.name, config.split)
-            )
-        rows, insights = _audit(run, df)
-        with run.step("features") as facts:
-            learnt = F.col("split") == "train"
-            inputs = fit_inputs(df.where(learnt), rows.of("train"), contract, features=config.features)
-            spec, folder = inputs.spec, storage.join(run.work, "features")
-            features = stored_inputs(df, inputs, contract, learnt=learnt, folder=folder)
-            facts |= {"inputs": len(spec.names)}
-        if config.training.search.trials:
-            _search(run, features, spec)
-        with run.step("fit") as facts:
-            learnable = features.where("split in ('train', 'validation')").withColumn(
-                "is_validation", F.col("split") == "validation"
-            )
-            fitted = fit_booster(learnable, spec, key=contract.key, training=run.config.training)
-            facts |= {"trees": fitted.booster.num_boosted_rounds(), "workers": fitted.num_workers}
-        with run.step("evaluate") as facts:
-            provisional = _provisional(run, fitted.booster, spec, prepared)
-            scored = collect_scores(df, provisional, label=contract.label.name)
-            result = evaluate(
-                provisional, scored, losses={"train": fitted.train_loss, "validation": fitted.validation_loss}
-            )
-            measured = {**result.model.manifest, "metrics": nested_metrics(result)}
-            model = replace(result.model, manifest=measured).identified()
-            result = replace(result, model=model)
-            run.record["model_id"] = model.model_id
-            auc = result.value("roc_auc")
-            run.record["metrics"] = {m: result.value(m) for m in HEADLINES}
-            facts |= {"roc_auc": f"{auc:.3f}", "pr_auc": f"{result.value('pr_auc'):.3f}"}
-        if contract.snapshot and config.split.backtest:
-            with run.step("backtest") as facts:
-                past = backtest(df, rows, settings=run.config, folder=storage.join(run.work, "backtest"))
-                result = replace(result, metrics=pd.concat([result.metrics, past], ignore_index=True))
-                facts |= {"origins": past["slice"].nunique()}
-        insights = _explain(run, model, rows, inputs.unseen, insights)
-        with run.step("compare") as facts:
-            rival = challenge(
-                df, result.model, config=config, cache=run.cache, folder=storage.join(run.work, "champion")
-            )
-            verdict = _verdict(run, result, insights.findings or (), rival)
-            facts |= {"champion": rival.champion if rival else "none", **(rival.agreement if rival else {})}
-        with run.step("publish") as facts:
-            folder = publish_model(run, result, prepared, insights, fitted.num_workers, verdict, rival)
-            facts |= {"model": run.record["model_id"], "report": f"{folder}/report.html"}
-        with run.step("promote") as facts:
-            facts |= {"promoted": verdict.promoted, "why": verdict.why}
-            _refuse_unless_promoted(run, verdict)
-            _publish_measurements(run, result, insights)
-            registry.set_champion(
-                config.models_path,
-                run.record["model_id"],
-                run_id=run.run_id,
-                at=run.started_at,
-                why=verdict.why,
-            )
-            facts |= {"tables": f"{run.tables.location('churn_metrics')}, churn_curves"}
 
 
-def _audit(run: Run, df: DataFrame) -> tuple[Rows, Insights]:
+def _split(run: Run, prepared: DataFrame) -> DataFrame:
+    """The rows to learn from and to test on, with `split` and `_fold`."""
+    contract, split = run.config.contract, run.config.split
+    assert contract.label is not None
+    with run.step("split") as step:
+        labelled = with_split(prepared, contract, split=split)
+        step |= count_splits(labelled, contract.label.name)
+        run.record["split"] = dict(step)
+        used = labelled.where(F.col("split").isin(*SPLITS))
+        return used.withColumn("_fold", fold_of(contract.id.name, split))
+
+
+def _choose(run: Run, df: DataFrame, sample: Sample) -> Chosen:
+    """Learn how model inputs are made, and choose the trees' settings by the learning rows that are here."""
+    config = run.config
+    with run.step("choose") as step:
+        here, learnt = sample.of("learn"), df.where("split = 'learn'")
+        inputs = fit_inputs(learnt, here, config.contract, features=config.features, folded=sample.whole)
+        fold = here.frame["_fold"].to_numpy("int64")
+        matrix = assemble_unseen(inputs.spec, inputs.unseen, here.frame, vectors=here.vectors, fold=fold)
+        learning = lay_out(matrix, here.label, fold, inputs.spec, max_bin=config.training.max_bin)
+        choice = (search if config.training.search.trials else choose)(learning, config.training)
+        run.record["search"] = list(choice.trials)
+        run.config = config.model_copy(update={"training": choice.training})
+        step |= {"inputs": len(inputs.spec.names), "tried": len(choice.trials), **choice.settings}
+    return Chosen(inputs, learning, choice, boosters=FOLDS if sample.whole else 1)
+
+
+def _fit(run: Run, df: DataFrame, sample: Sample, chosen: Chosen) -> Grown:
+    """Fit on Spark what is published: a booster for each fold as one, or of a large table one for all rows."""
+    contract, training, inputs = run.config.contract, chosen.choice.rounded, chosen.inputs
+    with run.step("fit") as step:
+        features = stored_inputs(
+            df.where("split = 'learn'"), inputs, contract, learnt=F.lit(True),
+            folder=storage.join(run.work, "features"),
+        )  # fmt: skip
+        start = chosen.learning.base_score
+        if chosen.boosters > 1:
+            boosters = fit_fold_boosters(
+                features, inputs.spec, key=contract.key, training=training, base_score=start
+            )
+            booster = averaged(
+                boosters, [*map(inputs.spec.inputs_of, range(len(boosters)))], inputs.spec.types
+            )
+            margin = unseen_margin(chosen.learning, boosters)
+        else:
+            booster = fit_booster(
+                features, inputs.spec, key=contract.key, training=training, base_score=start
+            )
+            margin = chosen.choice.fit.margin
+        workers = num_workers(run.spark, training)
+        step |= {"trees": booster.num_boosted_rounds(), "workers": workers}
+        run.record["workers"] = workers
+    return Grown(booster, _unseen(run.config, sample.of("learn").frame, margin))
+
+
+def _unseen(config: Config, frame: pd.DataFrame, margin: npt.NDArray[np.float64]) -> pd.DataFrame:
+    """Learning rows scored out of fold."""
+    value = config.decision.customer_value
+    worth = {"value": frame[value].to_numpy(float, na_value=np.nan)} if isinstance(value, str) else {}
+    customer = frame[config.contract.id.name]
+    return frame[["label"]].assign(margin=margin, customer=customer, fold=frame["_fold"], **worth)
+
+
+def _evaluate(run: Run, df: DataFrame, chosen: Chosen, grown: Grown) -> Evaluation:
+    """The finished model under its id, and everything measured on it."""
+    label = run.config.contract.label
+    assert label is not None
+    fit = chosen.choice.fit
+    with run.step("evaluate") as step:
+        provisional = _provisional(run, chosen, grown.booster)
+        scores = collect_scores(df, provisional, label=label.name, learnt=grown.unseen)
+        result = evaluate(provisional, scores, losses={"learn": fit.learn_loss, "unseen": fit.unseen_loss})
+        measured = {**result.model.manifest, "metrics": nested_metrics(result)}
+        result = replace(result, model=replace(result.model, manifest=measured).identified())
+        run.record["model_id"] = result.model.model_id
+        run.record["metrics"] = {m: result.value(m) for m in HEADLINES}
+        step |= {name: f"{result.value(name):.3f}" for name in ("roc_auc", "pr_auc")}
+    return result
+
+
+def _backtest(run: Run, df: DataFrame, sample: Sample, chosen: Chosen, result: Evaluation) -> Evaluation:
+    """The evaluation with that of past dates, where the table has any."""
+    if not run.config.contract.snapshot or not run.config.split.backtest:
+        return result
+    with run.step("backtest") as step:
+        past = backtest(
+            df, sample, settings=run.config, training=chosen.choice.rounded,
+            folder=storage.join(run.work, "backtest"),
+        )  # fmt: skip
+        step |= {"origins": past["slice"].nunique()}
+    return replace(result, metrics=pd.concat([result.metrics, past], ignore_index=True))
+
+
+def _compare(run: Run, df: DataFrame, result: Evaluation) -> Challenge | None:
+    """The champion on the same test rows; None where there is none."""
+    with run.step("compare") as step:
+        folder = storage.join(run.work, "champion")
+        rival = challenge(df, result.model, config=run.config, cache=run.cache, folder=folder)
+        step |= {"champion": rival.champion, **(rival.agreement or {})} if rival else {"champion": "none"}
+    return rival
+
+
+def _publish(run: Run, training: Training) -> None:
+    with run.step("publish") as step:
+        folder = publish_model(run, training)
+        step |= {"model": run.record["model_id"], "report": f"{folder}/report.html"}
+
+
+def _promote(run: Run, result: Evaluation, insights: Insights, verdict: Verdict) -> None:
+    """Make the new model champion, or end the run where a gate says no."""
+    with run.step("promote") as step:
+        step |= {"promoted": verdict.promoted, "why": verdict.why}
+        _refuse_unless_promoted(run, verdict)
+        _publish_measurements(run, result, insights)
+        registry.set_champion(
+            run.config.models_path,
+            run.record["model_id"],
+            run_id=run.run_id,
+            at=run.started_at,
+            why=verdict.why,
+        )
+        step |= {"tables": f"{run.tables.location('churn_metrics')}, churn_curves"}
+
+
+def _audit(run: Run, df: DataFrame) -> tuple[Sample, Insights]:
     """Look for leaks in columns, notes and customers; returns the rows looked at and what was found.
 
     Raises InputError for a column that is the label, and with `leakage: fail` for any suspicion.
@@ -136,9 +245,9 @@ def _audit(run: Run, df: DataFrame) -> tuple[Rows, Insights]:
     config, contract = run.config, run.config.contract
     leakage, found = config.leakage, list[Finding]()
     dates = [d for d in (leakage.note_date, leakage.churn_date) if d]
-    with run.step("audit") as facts:
+    with run.step("audit") as step:
         rows = inspection.collect_rows(df, contract, keep=[*dates, "_fold"])
-        train = rows.of("train")
+        train = rows.of("learn")
         columns = [c.name for c in contract.role("numeric", "categorical")]
         aucs = audit.single_column_aucs(train.frame, train.label, columns=columns)
         found += audit.column_findings(aucs, leakage)
@@ -158,14 +267,14 @@ def _audit(run: Run, df: DataFrame) -> tuple[Rows, Insights]:
         insights = Insights(
             findings=_judged(run, found), phrases=pd.concat([pd.DataFrame(), *(p for p in phrases if len(p))])
         )
-        facts |= {"columns": len(columns), "findings": len(insights.findings or ())}
+        step |= {"columns": len(columns), "findings": len(insights.findings or ())}
     return rows, insights
 
 
-def _explain(run: Run, model: ChurnModel, rows: Rows, unseen: Unseen, insights: Insights) -> Insights:
+def _explain(run: Run, model: ChurnModel, rows: Sample, chosen: Chosen, insights: Insights) -> Insights:
     """Set the model against simpler ones and say what moves its scores, by the rows that the audit saw."""
-    with run.step("explain") as facts:
-        ablations = measure_ablations(model, rows, training=run.config.training, unseen=unseen)
+    with run.step("explain") as step:
+        ablations = measure_ablations(model, rows, training=run.config.training, unseen=chosen.inputs.unseen)
         suspected = audit.text_findings([t.name for t in model.spec.texts], ablations)
         findings = (*(insights.findings or ()), *_judged(run, suspected))
         insights = replace(
@@ -175,7 +284,7 @@ def _explain(run: Run, model: ChurnModel, rows: Rows, unseen: Unseen, insights: 
             differences=ablations.differences,
             **interpret(model, rows, quotes=run.config.report.quotes),
         )
-        facts |= {"variants": insights.comparison["variant"].nunique(), "findings": len(findings)}
+        step |= {"variants": insights.comparison["variant"].nunique(), "findings": len(findings)}
     return insights
 
 
@@ -194,21 +303,7 @@ def _judged(run: Run, found: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
-def _search(run: Run, features: DataFrame, spec: FeatureSpec) -> None:
-    """Look for better tree settings on samples of train and validation rows; the run goes on with the best."""
-    training = run.config.training
-    with run.step("search") as facts:
-        train, validation = (
-            sample_rows(features.where(F.col("split") == name), limit=training.search.max_rows)
-            for name in ("train", "validation")
-        )
-        found = search(train, validation, spec, training=training)
-        run.record["search"] = list(found.trials)
-        run.config = run.config.model_copy(update={"training": training.model_copy(update=found.settings)})
-        facts |= {"trials": len(found.trials), **found.settings}
-
-
-def _provisional(run: Run, booster: Any, spec: FeatureSpec, prepared: Prepared) -> ChurnModel:
+def _provisional(run: Run, chosen: Chosen, booster: xgb.Booster) -> ChurnModel:
     """The model before calibration and threshold are known."""
     config, contract = run.config, run.config.contract
     decision = config.decision
@@ -231,12 +326,14 @@ def _provisional(run: Run, booster: Any, spec: FeatureSpec, prepared: Prepared) 
         "training": config.training.model_dump(mode="json"),
         "search": run.record.get("search", []),
         "split": config.split.model_dump(mode="json"),
+        "boosters": chosen.boosters,
+        "rounds": chosen.choice.fit.rounds,
         "templates": config.scoring.templates,
         "quote_from": config.scoring.quote_from,
         "versions": run.record["versions"],
         "rows": run.record["rows"],
     }
-    return ChurnModel("", booster, spec, IDENTITY, policy, contract, config.text, manifest)
+    return ChurnModel("", booster, chosen.inputs.spec, IDENTITY, policy, contract, config.text, manifest)
 
 
 def _publish_measurements(run: Run, result: Evaluation, insights: Insights) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn_spark.arrays import Columns, Matrix, arrow_array
+from churn_spark.contract.columns import FOLDS
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,16 @@ class Categorical:
 
 @dataclass(frozen=True)
 class TextVector:
-    """A text column's embedding of `dimension` floats, projected to len(components) where there are any."""
+    """A text column's embedding of `dimension` floats, projected to len(components) where there are any.
+
+    Where it is `folded` the first FOLDS components are one for each fold's booster, and the others are for all.
+    """
 
     name: str
     dimension: int
     mean: tuple[float, ...] = ()
     components: tuple[tuple[float, ...], ...] = ()
+    folded: bool = False
 
     @property
     def width(self) -> int:
@@ -83,6 +88,14 @@ class FeatureSpec:
             *(t.name for t in self.texts for _ in range(t.width)),
         ]
 
+    def inputs_of(self, fold: int) -> list[int]:
+        """The places of the inputs that the booster of a fold reads: no text projections of the others."""
+        owners = [
+            *([fold] * (len(self.numeric) + len(self.categorical))),
+            *(i if t.folded and i < FOLDS else fold for t in self.texts for i in range(t.width)),
+        ]
+        return [place for place, owner in enumerate(owners) if owner == fold]
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -92,7 +105,9 @@ class FeatureSpec:
             numeric=tuple(Numeric(**n) for n in value["numeric"]),
             categorical=tuple(Categorical(c["name"], tuple(c["categories"])) for c in value["categorical"]),
             texts=tuple(
-                TextVector(t["name"], t["dimension"], tuple(t["mean"]), tuple(map(tuple, t["components"])))
+                TextVector(
+                    **{**t, "mean": tuple(t["mean"]), "components": tuple(map(tuple, t["components"]))}
+                )
                 for t in value["texts"]
             ),
         )

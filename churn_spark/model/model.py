@@ -177,7 +177,7 @@ class ChurnModel:
             groups = tuple(dict.fromkeys(self.spec.sources))
             return groups, np.empty((0, len(groups) + 1), np.float32)
         data = xgb.DMatrix(
-            matrix, feature_names=self.spec.names, feature_types=self.spec.types, missing=np.nan, nthread=1,
+            matrix, feature_names=self.booster.feature_names, feature_types=self.spec.types, missing=np.nan, nthread=1,
             enable_categorical=True,
         )  # fmt: skip
         found = self.booster.predict(data, pred_contribs=True)
@@ -309,7 +309,7 @@ class ChurnModel:
         booster = xgb.Booster(model_file=str(folder / "model.json"))
         booster.set_param({"nthread": 1})
         spec = FeatureSpec.from_dict(manifest["features"])
-        if booster.feature_names != spec.names or booster.feature_types != spec.types:
+        if booster.num_features() != len(spec.names) or booster.feature_types != spec.types:
             raise ResourceError(
                 "model.json and manifest.json name different features", where=str(folder), fix=RETRAIN
             )

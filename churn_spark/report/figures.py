@@ -93,12 +93,11 @@ def _roc(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> Figure | 
     figure, axes = new_axes("Stayers contacted (false positive rate)", "Leavers found (true positive rate)")
     shares(axes)
     axes.plot([0, 1], [0, 1], color=FAINT, lw=1, ls=(0, (3, 3)))
-    for split in ("train", "validation"):
-        other = points(curves, "roc", split=split)
-        if len(other):
-            auc = find(metrics, split=split, slice="all", metric="roc_auc")
-            label, dash = f"{split.capitalize()} {number(auc.value)}", "-" if split == "validation" else ":"
-            axes.plot(other["x"], other["y"], color=FAINT, lw=1.2, ls=dash, label=label)
+    other = points(curves, "roc", split="learn")
+    if len(other):
+        auc = find(metrics, split="learn", slice="all", metric="roc_auc")
+        label = f"Out of fold {number(auc.value)}"
+        axes.plot(other["x"], other["y"], color=FAINT, lw=1.2, label=label)
     auc = on_test(metrics, "roc_auc")
     axes.plot(line["x"], line["y"], color=MODEL, lw=2, label=f"Test {number(auc.value)} ({interval(auc)})")
     handles, labels = axes.get_legend_handles_labels()
@@ -227,12 +226,12 @@ def _profit(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> Figure
 
 
 def _learning(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> Figure | None:
-    lines = {split: points(curves, "learning", split=split) for split in ("train", "validation")}
+    lines = {split: points(curves, "learning", split=split) for split in ("learn", "unseen")}
     if all(line.empty for line in lines.values()):
         return None
     figure, axes = new_axes("Trees", "Error (log-loss)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    looks = {"train": (FAINT, "Training customers"), "validation": (MODEL, "Unseen customers")}
+    looks = {"learn": (FAINT, "Customers learnt from"), "unseen": (MODEL, "Unseen customers")}
     for split, (colour, label) in looks.items():
         if len(lines[split]):
             axes.plot(lines[split]["x"], lines[split]["y"], color=colour, lw=2, label=label)

@@ -279,7 +279,7 @@ def _all_metrics(metrics: pd.DataFrame) -> dict[str, Any] | None:
     whole = metrics[metrics["slice"] == "all"]
     if whole.empty:
         return None
-    others = [s for s in ("validation", "train") if s in set(whole["split"])]
+    others = [s for s in ("learn",) if s in set(whole["split"])]
     rows = []
     for metric in dict.fromkeys(whole["metric"]):
         show, test = _shown(metric), on_test(metrics, metric)

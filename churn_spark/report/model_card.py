@@ -46,14 +46,14 @@ def _performance(metrics: pd.DataFrame) -> list[tuple[str, str, str, str]]:
     rows = []
     for metric, name in METRICS.items():
         measure = on_test(metrics, metric)
-        train = find(metrics, split="train", slice="all", metric=metric)
+        unseen = find(metrics, split="learn", slice="all", metric=metric)
         if measure.known:
-            rows.append((name, number(measure.value), interval(measure), number(train.value)))
-    profit, train = (
-        find(metrics, split=s, slice="all", metric="profit").times(THOUSAND) for s in ("test", "train")
+            rows.append((name, number(measure.value), interval(measure), number(unseen.value)))
+    profit, unseen = (
+        find(metrics, split=s, slice="all", metric="profit").times(THOUSAND) for s in ("test", "learn")
     )
     if profit.known:
-        earned = (amount(profit.value), interval(profit, amount), amount(train.value))
+        earned = (amount(profit.value), interval(profit, amount), amount(unseen.value))
         rows.append((f"Profit per {THOUSAND:,} customers", *earned))
     return rows
 

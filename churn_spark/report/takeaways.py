@@ -21,12 +21,12 @@ def takeaway(figure: str, metrics: pd.DataFrame, curves: pd.DataFrame, facts: Fa
 
 
 def _roc_curve(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
-    auc, train = on_test(metrics, "roc_auc"), find(metrics, split="train", slice="all", metric="roc_auc")
+    auc, unseen = on_test(metrics, "roc_auc"), find(metrics, split="learn", slice="all", metric="roc_auc")
     if not auc.known:
         return ""
     line = f"Given one who leaves and one who stays, it picks the right one {percent(auc.value)} of the time."
-    if train.value - auc.value > 0.1:
-        line += f" On its own training data it is far surer ({number(train.value, digits=2)}): it overfits."
+    if unseen.value - auc.value > 0.1:
+        line += f" Out of fold it was far surer ({number(unseen.value, digits=2)}): the test customers differ."
     return line
 
 
@@ -84,7 +84,7 @@ def _profit(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
 
 
 def _learning_curve(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str:
-    line = points(curves, "learning", split="validation")
+    line = points(curves, "learning", split="unseen")
     if line.empty:
         return ""
     best = line.sort_values("y", kind="stable").iloc[0]

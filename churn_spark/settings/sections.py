@@ -144,19 +144,22 @@ class Features(_Section):
 
 class Split(_Section):
     mode: Literal["auto", "hash", "time", "group_time"] = "auto"
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    calibration: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    test: Annotated[float, Field(gt=0, le=0.9)] = 0.2
     seed: int = 42
     horizon_days: Annotated[int, Field(ge=0)] = 30
     observed_until: dt.date | None = None
     backtest: Annotated[int, Field(ge=0)] = 3
 
-    @model_validator(mode="after")
-    def _leaves_training_rows(self) -> Split:
-        if self.validation + self.calibration + self.test >= 0.95:
-            raise ValueError("validation, calibration and test leave less than 5 % of the rows for training")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _has_two_parts(cls, value: Any) -> Any:
+        gone = [k for k in ("validation", "calibration") if isinstance(value, Mapping) and k in value]
+        if gone:
+            raise ValueError(
+                f"{' and '.join(gone)} went: all rows but the test's are learnt from and, by cross-fitting, judged; "
+                "leave the setting out"
+            )
+        return value
 
 
 class Search(_Section):
@@ -164,20 +167,19 @@ class Search(_Section):
 
     trials: Annotated[int, Field(ge=0)] = 0
     max_seconds: Annotated[float, Field(gt=0)] = 600
-    max_rows: Annotated[int, Field(ge=100)] = 20_000
 
 
 class Training(_Section):
     num_workers: Positive | Literal["auto"] = "auto"
     n_estimators: Positive = 500
-    max_depth: Annotated[int, Field(ge=1, le=30)] = 2
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    max_depth: Annotated[int, Field(ge=1, le=30)] | None = None
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     early_stopping_rounds: Positive = 20
     min_child_weight: Annotated[float, Field(ge=0)] = 1.0
     subsample: Annotated[float, Field(gt=0, le=1)] = 0.8
     colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 1.0
     reg_alpha: Annotated[float, Field(ge=0)] = 0.0
-    reg_lambda: Annotated[float, Field(ge=0)] = 10.0
+    reg_lambda: Annotated[float, Field(ge=0)] | None = None
     gamma: Annotated[float, Field(ge=0)] = 0.0
     max_bin: Annotated[int, Field(ge=2)] = 256
     scale_pos_weight: Annotated[float, Field(gt=0)] = 1.0

@@ -1,7 +1,7 @@
 """What a cheaper embedder costs in ROC-AUC: `python tests/benchmarks/bench_auc.py [--raw FILE --config YAML]`.
 
 The same folds of a customer table, embedded by float32, int8 and static, through the kernel's own note code
-(redaction, summary, vector, projection) and native xgboost with the settings of conf/base.yaml. Paired differences over
+(redaction, summary, vector, projection) and native xgboost with shallow trees. Paired differences over
 repeated folds tell a loss from chance.
 """
 
@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from churn_spark.model.features import FeatureSpec
-from churn_spark.model.projection import FOLDS, assemble_unseen, fit_projection
+from churn_spark.model.projection import FOLDS, assemble_unseen, fit_projection, text_moments
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.layers import load_config
 
@@ -29,6 +29,7 @@ EMBEDDERS = {
     "static": {"name": "static"},
 }
 ROUNDS = 120
+TREES = {"max_depth": 2, "learning_rate": 0.1, "reg_lambda": 10.0}
 
 
 def main() -> None:
@@ -64,7 +65,8 @@ def main() -> None:
         start = time.process_time()
         _, vectors = notes.prepare(texts, text)
         seconds = time.process_time() - start
-        scores[name] = fold_aucs(table, vectors, label, config.training, repeats=options.repeats)
+        training = config.training.model_copy(update=TREES)
+        scores[name] = fold_aucs(table, vectors, label, training, repeats=options.repeats)
         change = scores[name] - scores["float32"]
         error = change.std(ddof=1) / np.sqrt(len(change))
         print(f"{name:8s} ROC-AUC {scores[name].mean():.4f}  change {change.mean():+.4f} (standard error {error:.4f})"
@@ -82,9 +84,8 @@ def fold_aucs(
         for train, test in StratifiedKFold(5, shuffle=True, random_state=seed).split(table, y):
             fold = np.full(len(y), -1)
             fold[train] = np.arange(len(train)) % FOLDS
-            text, unseen = fit_projection(
-                "note", vectors[train], y[train].astype(float), fold[train], width=1
-            )
+            moments = text_moments(vectors[train], y[train], fold[train])
+            text, unseen = fit_projection("note", moments, width=1, folded=False)
             spec = FeatureSpec(texts=(text,))
             said = assemble_unseen(spec, [[t] for t in unseen], {}, vectors={"note": vectors}, fold=fold)
             x = np.hstack([table, said])

@@ -16,17 +16,17 @@ from churn_spark.model.calibration import IDENTITY
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import Policy
-from churn_spark.model.rows import Rows
+from churn_spark.model.sample import Sample
 from churn_spark.settings.layers import load_config
 from churn_spark.settings.sections import Training
 
 N, WIDTH = 1500, 40
 SPEC = FeatureSpec((Numeric("tenure"),), (Categorical("plan_type", ("annual", "monthly")),),
                    (TextVector("ticket_notes", WIDTH),))  # fmt: skip
-TRAINING = Training(n_estimators=30, max_depth=3, reg_lambda=1.0)
+TRAINING = Training(n_estimators=30, max_depth=3, reg_lambda=1.0, learning_rate=0.1)
 
 
-def customers(*, by_table: float, by_notes: float) -> Rows:
+def customers(*, by_table: float, by_notes: float) -> Sample:
     """Customers who leave by tenure and plan, and by what the first element of the vector stands for."""
     rng = np.random.default_rng(5)
     tenure, monthly, vectors = rng.exponential(20, N), rng.random(N) < 0.5, rng.normal(size=(N, WIDTH))
@@ -35,7 +35,8 @@ def customers(*, by_table: float, by_notes: float) -> Rows:
     frame = pd.DataFrame(
         {
             "customer_id": [f"C{i}" for i in range(N)],
-            "split": np.resize(["train", "train", "train", "test", "test", "validation", "calibration"], N),
+            "split": np.resize(["learn", "learn", "learn", "test", "test", "learn", "learn"], N),
+            "_fold": np.arange(N) % 5,
             "label": (odds + rng.logistic(size=N) > 0.5).astype(int),
             "tenure": np.where(rng.random(N) < 0.05, np.nan, tenure),
             "plan_type": np.where(monthly, "monthly", "annual"),
@@ -44,11 +45,11 @@ def customers(*, by_table: float, by_notes: float) -> Rows:
     silent = rng.random(N) < 0.2
     vectors[silent] = np.nan
     quotes = np.where(silent, None, [f"note {i}, write to a.b@mail.com" for i in range(N)]).astype(object)
-    return Rows(frame, {"ticket_notes": vectors.astype(np.float32)}, {"ticket_notes": quotes})
+    return Sample(frame, {"ticket_notes": vectors.astype(np.float32)}, {"ticket_notes": quotes})
 
 
-def fitted(rows: Rows) -> ChurnModel:
-    train = rows.of("train")
+def fitted(rows: Sample) -> ChurnModel:
+    train = rows.of("learn")
     matrix = assemble(SPEC, train.frame, vectors=train.vectors)
     data = xgb.DMatrix(
         matrix, train.label, feature_names=SPEC.names, feature_types=SPEC.types, enable_categorical=True
@@ -60,11 +61,11 @@ def fitted(rows: Rows) -> ChurnModel:
 
 
 @pytest.fixture(scope="module")
-def honest() -> Rows:
+def honest() -> Sample:
     return customers(by_table=2.0, by_notes=1.0)
 
 
-def test_ablations_put_every_variant_on_the_same_test_rows(honest: Rows) -> None:
+def test_ablations_put_every_variant_on_the_same_test_rows(honest: Sample) -> None:
     found = measure_ablations(fitted(honest), honest, training=TRAINING)
     auc = {
         v: find(found.comparison, variant=v, metric="roc_auc") for v in found.comparison["variant"].unique()
@@ -85,15 +86,15 @@ def test_notes_that_beat_the_table_are_an_alarm() -> None:
     assert (finding.severity, finding.name, finding.column) == ("warn", "text_beats_table", "ticket_notes")
 
 
-def test_ablations_of_a_sample_compare_with_a_model_of_the_same_rows(honest: Rows) -> None:
+def test_ablations_of_a_sample_compare_with_a_model_of_the_same_rows(honest: Sample) -> None:
     found = measure_ablations(fitted(honest), replace(honest, whole=False), training=TRAINING)
     assert "table and text" in set(found.comparison["variant"])
     assert "table and text" not in set(found.differences["baseline"])
 
 
-def test_ablations_without_notes_leave_out_what_makes_no_sense(honest: Rows) -> None:
+def test_ablations_without_notes_leave_out_what_makes_no_sense(honest: Sample) -> None:
     model = fitted(honest)
-    train = honest.of("train")
+    train = honest.of("learn")
     table = replace(SPEC, texts=())
     data = xgb.DMatrix(assemble(table, train.frame, vectors={}), train.label, feature_types=table.types,
                        enable_categorical=True)  # fmt: skip
@@ -103,7 +104,7 @@ def test_ablations_without_notes_leave_out_what_makes_no_sense(honest: Rows) -> 
     assert audit.text_findings([], found) == []
 
 
-def test_variant_metrics_are_rows_of_churn_metrics(honest: Rows) -> None:
+def test_variant_metrics_are_rows_of_churn_metrics(honest: Sample) -> None:
     found = measure_ablations(fitted(honest), honest, training=TRAINING)
     table = variant_metrics(Insights(comparison=found.comparison, differences=found.differences))
     assert {"table only", "gain over table only"} <= set(table["slice"])
@@ -111,7 +112,7 @@ def test_variant_metrics_are_rows_of_churn_metrics(honest: Rows) -> None:
     assert table[["metric", "value", "n"]].notna().to_numpy()[:, [0, 2]].all()
 
 
-def test_interpretation_tells_what_the_truth_hides(honest: Rows) -> None:
+def test_interpretation_tells_what_the_truth_hides(honest: Sample) -> None:
     tables = interpret(fitted(honest), honest)
     assert list(tables["importance"]["source"]) == ["tenure", "plan_type", "ticket_notes"]
     assert tables["importance"]["gain"].sum() == pytest.approx(1)
@@ -121,7 +122,7 @@ def test_interpretation_tells_what_the_truth_hides(honest: Rows) -> None:
     assert plan["monthly"] > 0 > plan["annual"]
 
 
-def test_interpretation_quotes_notes_without_personal_data(honest: Rows) -> None:
+def test_interpretation_quotes_notes_without_personal_data(honest: Sample) -> None:
     tables = interpret(fitted(honest), honest, quotes=True)
     examples = tables["examples"]
     assert list(examples["direction"]) == ["up"] * 3 + ["down"] * 3
@@ -133,7 +134,7 @@ def test_interpretation_quotes_notes_without_personal_data(honest: Rows) -> None
     assert "customer_id" not in tables["reasons_sample"]
 
 
-def test_interpretation_without_quotes_names_only_what_20_customers_share(honest: Rows) -> None:
+def test_interpretation_without_quotes_names_only_what_20_customers_share(honest: Sample) -> None:
     said = np.array(["Jane Roe asks about price"] * 19 + ["They ask. Asks about price", None], object)
     assert list(_topics(said, np.zeros(21))) == ["asks about price"] * 20 + [None]
     assert list(_topics(said[:19], np.zeros(19))) == ["…"] * 19

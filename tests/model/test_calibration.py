@@ -15,10 +15,10 @@ from sklearn.metrics import roc_auc_score
 from churn_spark.errors import ResourceError
 from churn_spark.model.calibration import (
     IDENTITY,
-    MIN_ISOTONIC,
-    MIN_PLATT,
+    LEAST_ROWS,
     Calibrator,
     fit_calibrator,
+    fit_kind,
 )
 
 DISTORTIONS = {
@@ -62,22 +62,35 @@ def test_identity_misses_the_bayes_optimal_brier_where_the_booster_is_off():
     assert excess > 0.05 * np.mean(truth * (1 - truth))
 
 
-@pytest.mark.parametrize(
-    ("positives", "negatives", "kind"),
-    [
-        (MIN_PLATT - 1, 5000, "identity"),
-        (MIN_PLATT, 5000, "platt"),
-        (MIN_ISOTONIC - 1, 5000, "platt"),
-        (MIN_ISOTONIC, 5000, "isotonic"),
-        (5000, MIN_ISOTONIC - 1, "platt"),
-        (0, 5000, "identity"),
-        (5000, 0, "identity"),
-    ],
-)
-def test_fit_calibrator_chooses_by_the_rarer_class(positives, negatives, kind):
-    label = np.r_[np.ones(positives), np.zeros(negatives)]
+@pytest.mark.parametrize(("positives", "kind"), [(LEAST_ROWS["platt"] - 1, "identity"), (200, "platt")])
+def test_fit_calibrator_chooses_by_the_rarer_class(positives, kind):
+    label = np.r_[np.ones(positives), np.zeros(5000)]
     margin = np.random.default_rng(0).normal(label, 1)
-    assert fit_calibrator(label, margin).kind == kind
+    assert fit_calibrator(label, margin).kind == fit_calibrator(1 - label, -margin).kind == kind
+
+
+@pytest.mark.parametrize("positives", [0, 100])
+def test_fit_calibrator_of_one_class_changes_nothing(positives):
+    assert fit_calibrator(np.ones(positives), np.zeros(positives)) == IDENTITY
+
+
+def test_fit_calibrator_leaves_a_margin_alone_that_is_calibrated():
+    kinds = [
+        fit_calibrator(label, log_odds).kind for log_odds, label in (simulate(500, s) for s in range(20))
+    ]
+    assert kinds.count("identity") >= 16
+
+
+def test_fit_calibrator_takes_isotonic_of_many_rows_where_the_margin_is_bent():
+    log_odds, label = simulate(25_000)
+    assert fit_calibrator(label, DISTORTIONS["kinked"](log_odds)).kind == "isotonic"
+    assert fit_calibrator(label, DISTORTIONS["overconfident"](log_odds)).kind == "platt"
+
+
+def test_fit_calibrator_judges_by_folds_that_it_did_not_see():
+    log_odds, label = simulate(40)
+    in_one_fold = fit_calibrator(label, 3 * log_odds, fold=np.zeros(len(label)))
+    assert in_one_fold == IDENTITY != fit_calibrator(label, 3 * log_odds)
 
 
 def test_fit_calibrator_platt_is_logistic_regression_on_smoothed_targets():
@@ -91,7 +104,7 @@ def test_fit_calibrator_platt_is_logistic_regression_on_smoothed_targets():
         np.r_[np.ones(len(label)), np.zeros(len(label))],
         sample_weight=np.r_[target, 1 - target],
     )
-    calibrator = fit_calibrator(label, margin)
+    calibrator = fit_kind("platt", label, margin)
     assert calibrator.y[0] == pytest.approx(model.intercept_[0], abs=1e-4)
     assert calibrator.y[1] - calibrator.y[0] == pytest.approx(model.coef_[0, 0], abs=1e-4)
 
@@ -100,7 +113,7 @@ def test_fit_calibrator_isotonic_passes_through_the_block_rates():
     # Three scores of 1,000 customers, of whom 100, 400 and 700 churn: no two blocks are pooled.
     margin = np.repeat([-1.0, 0.0, 1.0], 1000)
     label = np.concatenate([np.arange(1000) < churned for churned in (100, 400, 700)])
-    calibrator = fit_calibrator(label, margin)
+    calibrator = fit_kind("isotonic", label, margin)
     assert calibrator.apply([-1.0, 0.0, 1.0]) == pytest.approx([0.1, 0.4, 0.7])
     halfway = expit((logit(0.1) + logit(0.4)) / 2)
     assert calibrator.apply([-0.5]) == pytest.approx([halfway])
@@ -110,20 +123,20 @@ def test_fit_calibrator_isotonic_pools_scores_that_run_the_wrong_way():
     # 400 and 200 of 1,000 are out of order: together 600 of 2,000 at their mean margin of 0.5.
     margin = np.repeat([0.0, 1.0, 2.0], 1000)
     label = np.concatenate([np.arange(1000) < churned for churned in (400, 200, 700)])
-    assert fit_calibrator(label, margin).apply([0.5, 2.0]) == pytest.approx([0.3, 0.7])
+    assert fit_kind("isotonic", label, margin).apply([0.5, 2.0]) == pytest.approx([0.3, 0.7])
 
 
-@pytest.mark.parametrize("positives", [100, 2000])
-def test_fit_calibrator_keeps_the_ranking(positives):
-    log_odds, label = simulate(positives)
-    probability = fit_calibrator(label, log_odds).apply(log_odds)
+@pytest.mark.parametrize("kind", ["platt", "isotonic"])
+def test_fit_kind_keeps_the_ranking(kind):
+    log_odds, label = simulate(2000)
+    probability = fit_kind(kind, label, log_odds).apply(log_odds)
     assert roc_auc_score(label, probability) == roc_auc_score(label, log_odds)
 
 
-@pytest.mark.parametrize("rows", [40, 3000])
-def test_fit_calibrator_never_reaches_0_or_1_on_separable_scores(rows):
-    label = np.arange(2 * rows) < rows
-    calibrator = fit_calibrator(label, np.where(label, 5.0, -5.0))
+@pytest.mark.parametrize("kind", ["platt", "isotonic"])
+def test_fit_kind_never_reaches_0_or_1_on_separable_scores(kind):
+    label = np.arange(80) < 40
+    calibrator = fit_kind(kind, label, np.where(label, 5.0, -5.0))
     probability = calibrator.apply([-1e6, -5.0, 5.0, 1e6])
     assert (probability > 0).all()
     assert (probability < 1).all()
@@ -131,7 +144,7 @@ def test_fit_calibrator_never_reaches_0_or_1_on_separable_scores(rows):
 
 def test_fit_calibrator_never_reverses_a_score_that_is_worse_than_chance():
     log_odds, label = simulate(100)
-    probability = fit_calibrator(label, -log_odds).apply([-2.0, 0.0, 2.0])
+    probability = fit_kind("platt", label, -log_odds).apply([-2.0, 0.0, 2.0])
     assert (np.diff(probability) > 0).all()
     assert probability == pytest.approx([label.mean()] * 3, abs=0.01)
 
@@ -163,8 +176,7 @@ def test_calibrator_apply_identity_is_the_sigmoid_of_float32_margins():
 
 def test_calibrator_from_dict_restores_it_exactly_through_json():
     log_odds, label = simulate(1500)
-    calibrator = fit_calibrator(label, log_odds)
-    assert calibrator.kind == "isotonic"
+    calibrator = fit_kind("isotonic", label, log_odds)
     assert Calibrator.from_dict(json.loads(json.dumps(calibrator.to_dict()))) == calibrator
 
 
@@ -192,11 +204,9 @@ def test_fit_calibrator_by_weight_equals_repeated_rows():
     margin = rng.integers(-30, 30, 3_000) / 10.0
     label = (rng.random(3_000) < expit(margin)).astype(float)
     cells, weight = np.unique(np.column_stack([label, margin]), axis=0, return_counts=True)
-    for factor, kind in ((1, "isotonic"), (0.2, "platt")):
-        repeated = np.repeat(cells, np.maximum(1, (weight * factor).astype(int)), axis=0)
-        exact = fit_calibrator(*repeated.T)
-        binned = fit_calibrator(*cells.T, weight=np.maximum(1, (weight * factor).astype(int)))
-        assert exact.kind == binned.kind == kind
+    for kind in ("isotonic", "platt"):
+        exact = fit_kind(kind, *np.repeat(cells, weight, axis=0).T)
+        binned = fit_kind(kind, *cells.T, weight=weight)
         np.testing.assert_allclose(binned.apply(margin), exact.apply(margin), atol=1e-5)
 
 

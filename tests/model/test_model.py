@@ -152,7 +152,7 @@ def test_load_refuses_a_package_that_is_not_what_was_saved(model: ChurnModel, tm
     elif damage == "manifest":
         (tmp_path / "manifest.json").write_text("{half")
     else:
-        replace(model, spec=replace(model.spec, numeric=model.spec.numeric[::-1])).save(tmp_path)
+        replace(model, spec=replace(model.spec, numeric=model.spec.numeric[1:])).save(tmp_path)
     with pytest.raises(ResourceError) as caught:
         ChurnModel.load(tmp_path)
     assert "json" in caught.value.what

@@ -49,7 +49,7 @@ def test_merge_layers_says_where_a_value_came_from(tmp_path: Path) -> None:
     _, origin = merge_layers([path], settings=["split.test=0.3"], options={})
     assert origin["split.seed"] == path
     assert origin["split.test"] == "--set split.test"
-    assert origin["split.validation"] == "conf/base.yaml"
+    assert origin["split.mode"] == "conf/base.yaml"
 
 
 def test_columns_are_merged_and_null_drops_one(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_load_config_unknown_key_suggests_the_nearest(setting: str, where: str, 
 @pytest.mark.parametrize(
     "setting",
     ["training.max_depth=abc", "training.learning_rate=7", "split.test=0", "decision.capacity=0", "columns.age.min=999",
-     "training.save_format=onnx", "columns.age.role=nonsense", "validation=3", "split.validation=0.9"],
+     "training.save_format=onnx", "columns.age.role=nonsense", "validation=3", "split.test=0.95"],
 )  # fmt: skip
 def test_load_config_refuses_wrong_values(setting: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -253,3 +253,9 @@ def test_settings_of_a_text_column_are_checked(setting: str, words: str) -> None
     with pytest.raises(ConfigError) as caught:
         load_config(settings=[setting])
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("share", ["validation", "calibration"])
+def test_shares_that_went_are_refused_with_a_sentence(share: str) -> None:
+    with pytest.raises(ConfigError, match="by cross-fitting, judged; leave the setting out"):
+        load_config(settings=[f"split.{share}=0.15"])

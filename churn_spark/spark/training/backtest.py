@@ -19,7 +19,7 @@ from churn_spark.arrays import vector_matrix
 from churn_spark.contract.columns import Contract
 from churn_spark.evaluation import metrics
 from churn_spark.model.policy import Policy
-from churn_spark.model.rows import Rows
+from churn_spark.model.sample import Sample
 from churn_spark.settings import sections as config
 from churn_spark.spark import storage
 from churn_spark.spark.training.fit import fit_booster, fit_inputs, stored_inputs
@@ -28,42 +28,42 @@ log = logging.getLogger(__name__)
 
 METRICS = ("roc_auc", "pr_auc", "lift_10", "capture_10")
 MAX_TEST_ROWS = 200_000
-STOPPING_FOLD = 0
 
 
-def backtest(df: DataFrame, rows: Rows, *, settings: config.Config, folder: str) -> pd.DataFrame:
+def backtest(
+    df: DataFrame, sample: Sample, *, settings: config.Config, training: config.Training, folder: str
+) -> pd.DataFrame:
     """Measure `split.backtest` rolling origins (Tashman 2000), the newest ones, as rows of `metrics.evaluate`.
 
     Their split is `backtest` and their slice `as_of=` the newest snapshot learnt from: all those whose outcomes
     were known when the tested one was taken. `df` has the contract's columns, those of `with_texts`, `split` and
-    `_fold`; `rows` are those of it that are here. All is learnt anew, and one fold of the customers stops the trees.
-    Scores are not calibrated, so only metrics of ranking are told, on at most 200,000 customers chosen by hash.
+    `_fold`; `sample` are those rows of it that are here. All is learnt anew by one booster with the model's settings,
+    `training`. Scores are not calibrated, so only metrics of ranking are told, on at most 200,000 customers by hash.
     """
     contract, split, tables = settings.contract, settings.split, []
     customer, snapshot = contract.key
     for origin, tested in _origins(df, contract, split):
         early = F.col(snapshot) <= F.lit(origin)
-        learnt = early & (F.col("_fold") != STOPPING_FOLD)
-        here = (rows.frame[snapshot] <= origin) & (rows.frame["_fold"] != STOPPING_FOLD)
-        inputs = fit_inputs(
-            df.where(learnt), rows.where(here.to_numpy()), contract, features=settings.features
-        )
+        here = sample.where((sample.frame[snapshot] <= origin).to_numpy())
+        inputs = fit_inputs(df.where(early), here, contract, features=settings.features, folded=False)
         features = stored_inputs(
-            df.where(early | (F.col(snapshot) == F.lit(tested))), inputs, contract, learnt=learnt,
+            df.where(early | (F.col(snapshot) == F.lit(tested))), inputs, contract, learnt=early,
             folder=storage.join(folder, str(origin)),
         )  # fmt: skip
-        stops = features.withColumn("is_validation", F.col("_fold") == STOPPING_FOLD)
-        fitted = fit_booster(stops.where(early), inputs.spec, key=contract.key, training=settings.training)
+        booster = fit_booster(
+            features.where(early), inputs.spec, key=contract.key, training=training,
+            base_score=float(here.label.mean()),
+        )  # fmt: skip
         later = (
             features.where(F.col(snapshot) == F.lit(tested))
             .orderBy(F.xxhash64(customer))
             .limit(MAX_TEST_ROWS)
         )
-        scored = with_margin(later, fitted.booster, keep=(customer, "label")).toPandas().sort_values(customer)
+        scored = with_margin(later, booster, keep=(customer, "label")).toPandas().sort_values(customer)
         probability = expit(scored["margin"].to_numpy(np.float64))
         measured = metrics.evaluate(scored["label"], probability, policy=Policy(), split="test")
-        told = measured[measured["metric"].isin(METRICS)]
-        tables.append(told.assign(split="backtest", slice=f"as_of={origin}"))
+        ranking = measured[measured["metric"].isin(METRICS)]
+        tables.append(ranking.assign(split="backtest", slice=f"as_of={origin}"))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"slice": []})
 
 

@@ -48,26 +48,30 @@ def with_margin(df: DataFrame, model: ChurnModel, *, name: str, keep: Sequence[s
     return source.mapInArrow(score, schema)
 
 
-def collect_scores(df: DataFrame, model: ChurnModel, *, label: str) -> Scores:
-    """Score the rows of `df`, prepared and with `split`, and bring to the driver what is to be measured."""
+def collect_scores(df: DataFrame, model: ChurnModel, *, label: str, learnt: pd.DataFrame) -> Scores:
+    """Score the test rows of `df`, prepared and with `split`, and bring to the driver what is to be measured.
+
+    `learnt` are the learning rows scored out of fold: label, margin, customer and, with values of their own, value.
+    """
     contract, value = model.contract, model.manifest["customer_value_column"]
     customer = contract.id.name
     has = {f"has_{t.name}": F.col(status_column(t.name)) != "empty" for t in contract.texts}
     shown = [*(c.name for c in contract.role("categorical", "numeric")), *has]
-    rows = df.where("split is not null").withColumns({"label": F.col(label).cast("int"), **has})
+    rows = df.where("split = 'test'").withColumns({"label": F.col(label).cast("int"), **has})
     keep = tuple(dict.fromkeys([*contract.key, "split", "label", *shown]))
-    scored = with_margin(rows, model, name="margin", keep=keep)
-    size, population = rows.agg(F.count("*"), F.count_distinct(customer)).first() or (0, 0)
-    if size <= MAX_ROWS:
-        exact = scored.toPandas().sort_values(list(contract.key), ignore_index=True)
+    test = with_margin(rows, model, name="margin", keep=keep)
+    population = df.select(customer).distinct().count()
+    learnt = learnt.assign(split="learn", weight=1.0)
+    if rows.count() <= MAX_ROWS:
+        exact = test.toPandas().sort_values(list(contract.key), ignore_index=True)
         worth = {} if value is None else {"value": exact[value].to_numpy(float, na_value=np.nan)}
         table = exact[["split", "label", "margin"]].assign(customer=exact[customer], weight=1.0, **worth)
-        return Scores(table, population, exact[shown])
-    test = scored.where("split = 'test'")
+        return Scores(pd.concat([table, learnt], ignore_index=True), population, exact[shown])
     by_slice = test.withColumn("slice", F.explode(F.array_compact(F.array(*_slice_names(test, model)))))
     pooled = _cells(by_slice, ["slice"], margins=["margin"], customer=customer, grid=PART, value=value)
+    table = _cells(test, ["split"], margins=["margin"], customer=customer, grid=WHOLE, value=value)
     return Scores(
-        _cells(scored, ["split"], margins=["margin"], customer=customer, grid=WHOLE, value=value),
+        pd.concat([table, learnt], ignore_index=True),
         population,
         cells={str(name): cells for name, cells in pooled.groupby("slice")},
     )

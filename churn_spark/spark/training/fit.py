@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import xgboost as xgb
+from pyspark import inheritable_thread_target
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from xgboost.spark import SparkXGBClassifier
 
 from churn_spark.arrays import Matrix, list_array, vector_matrix
-from churn_spark.contract.columns import Contract, embedding_column
+from churn_spark.contract.columns import FOLDS, Contract, embedding_column
 from churn_spark.errors import ConfigError
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector
-from churn_spark.model.projection import Unseen, assemble_unseen, fit_projections
-from churn_spark.model.rows import Rows
-from churn_spark.model.search import Sample
+from churn_spark.model.projection import Moments, Unseen, assemble_unseen, fit_projections, text_moments
+from churn_spark.model.sample import Sample
+from churn_spark.model.trees import parameters
 from churn_spark.settings import sections as config
 from churn_spark.spark.session import slots, temporary_settings
 from churn_spark.spark.tables import stored
 from churn_spark.spark.training.guard import guarded
 
 log = logging.getLogger(__name__)
+
+MOMENT_TASKS = 16  # hand over some 6 MB each for vectors of 384
 
 
 # -- features -------------------------------------------------------------------------------------------
@@ -40,11 +45,47 @@ class Inputs(NamedTuple):
     unseen: Unseen
 
 
-def fit_inputs(df: DataFrame, rows: Rows, contract: Contract, *, features: config.Features) -> Inputs:
-    """Learn the feature spec from training rows; the text projections from those of them that are here."""
-    projections = fit_projections(rows, width=features.text_dimensions)
-    spec = fit_spec(df, contract, features=features, texts=[p.text for p in projections])
-    return Inputs(spec, tuple(zip(*[p.unseen for p in projections], strict=True)))
+def fit_inputs(
+    df: DataFrame, sample: Sample, contract: Contract, *, features: config.Features, folded: bool
+) -> Inputs:
+    """Learn the feature spec from learning rows; `sample` are those of them that are here.
+
+    With `folded` text projections are one for each fold's booster, else one for all.
+    """
+    moments = {
+        name: text_moments(vectors, sample.label, sample.frame["_fold"])
+        if sample.whole
+        else learnt_moments(df, name, contract, dimension=vectors.shape[1])
+        for name, vectors in sample.vectors.items()
+    }
+    texts, unseen = fit_projections(moments, width=features.text_dimensions, folded=folded)
+    return Inputs(fit_spec(df, contract, features=features, texts=texts), unseen)
+
+
+def learnt_moments(df: DataFrame, name: str, contract: Contract, *, dimension: int) -> Moments:
+    """Sum up the vectors of the text column `name` over all rows of `df`, which has `_fold`, in one pass.
+
+    A task adds up its rows and hands over 40 x dimension^2 bytes: whole numbers, the same in any order.
+    """
+    assert contract.label is not None
+    vector, fields = embedding_column(name), Moments._fields
+    zeros = text_moments(np.empty((0, dimension), np.float32), [], [])
+
+    def add_up(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        total = zeros
+        for batch in batches:
+            label, fold, vectors = batch.columns
+            total = total.plus(text_moments(vector_matrix(vectors, dimension), label, fold))
+        yield pa.RecordBatch.from_arrays([pa.array([s.tobytes()]) for s in total], names=list(fields))
+
+    label = F.col(contract.label.name).cast("int").alias("label")
+    rows = df.where(F.col(vector).isNotNull()).select(label, "_fold", vector)
+    parts = rows.coalesce(MOMENT_TASKS).mapInArrow(add_up, ", ".join(f"`{f}` binary" for f in fields))
+    total = zeros
+    for part in parts.collect():
+        sums = zip(part, zeros, strict=True)
+        total = total.plus(Moments(*(np.frombuffer(b, np.int64).reshape(z.shape) for b, z in sums)))
+    return total
 
 
 def stored_inputs(
@@ -85,13 +126,15 @@ def fit_spec(
 def _fit_numeric(df: DataFrame, names: Sequence[str], *, scale: bool) -> tuple[Numeric, ...]:
     if not names:
         return ()
-    stats = df.agg(
-        *[f(F.col(n).cast("double")) for n in names for f in (F.count, F.avg, F.stddev_pop)]
-    ).first()
-    values = list(stats or ())
-    fitted = [Numeric(n, *((values[3 * i + 1], values[3 * i + 2] or 1.0) if scale else ()))
-              for i, n in enumerate(names) if values[3 * i]]  # fmt: skip
-    return tuple(fitted)
+    numbers = {n: F.col(n).cast("double") for n in names}
+    statistics = [F.struct(F.count(x).alias("rows"), F.avg(x).alias("mean"), F.stddev_pop(x).alias("spread"))
+                  for x in numbers.values()]  # fmt: skip
+    found = zip(names, df.agg(*statistics).collect()[0], strict=True)
+    return tuple(
+        Numeric(name, column.mean, column.spread or 1.0) if scale else Numeric(name)
+        for name, column in found
+        if column.rows
+    )
 
 
 def _fit_categories(df: DataFrame, names: Sequence[str], *, most: int) -> tuple[Categorical, ...]:
@@ -151,66 +194,64 @@ def batch_vectors(table: pa.Table, spec: FeatureSpec) -> dict[str, Matrix]:
     return {t.name: vector_matrix(table.column(embedding_column(t.name)), t.dimension) for t in spec.texts}
 
 
-def sample_rows(df: DataFrame, *, limit: int) -> Sample:
-    """Bring `features` and `label` of at most `limit` rows, chosen by hash, to the driver."""
-    rows = (
-        df.select("features", "label")
-        .orderBy(F.xxhash64("features", "label"), "label")
-        .limit(limit)
-        .toPandas()
-    )
-    features = np.stack(rows["features"].to_list()).astype(np.float32)
-    return Sample(features, rows["label"].to_numpy(np.float32))
-
-
-TREE_SETTINGS = (
-    "n_estimators", "max_depth", "learning_rate", "early_stopping_rounds", "min_child_weight", "subsample",
-    "colsample_bytree", "reg_alpha", "reg_lambda", "gamma", "max_bin", "scale_pos_weight",
-)  # fmt: skip
-
-
 # -- trees ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A booster cut to its best iteration, and the loss per iteration it was chosen by."""
+def fit_booster(
+    df: DataFrame, spec: FeatureSpec, *, key: Sequence[str], training: config.Training, base_score: float
+) -> xgb.Booster:
+    """Fit `training.n_estimators` gradient-boosted trees to all rows, by all workers.
 
-    booster: xgb.Booster
-    train_loss: tuple[float, ...]
-    validation_loss: tuple[float, ...]
-    num_workers: int
-
-
-def fit_booster(df: DataFrame, spec: FeatureSpec, *, key: Sequence[str], training: config.Training) -> Fitted:
-    """Fit gradient-boosted trees with early stopping on the rows flagged for validation.
-
-    `df` has the key columns, `features`, `label` (double) and `is_validation` (boolean), materialised: the
-    fit reads it twice, and again where a worker died. The same rows and worker count give the same trees,
-    since rows are placed by hash of the key and sorted. Raises ResourceError where no attempt succeeds.
+    `df` has the key columns, `features` and `label` (double), materialised: the fit reads it twice, and again where
+    a worker died. The same rows and worker count give the same trees, since rows are placed by hash of the key and
+    sorted. Raises ResourceError where no attempt succeeds.
     """
     workers = num_workers(df.sparkSession, training)
-    placed = df.repartition(workers, *key).sortWithinPartitions(*key)
+    placed = df.repartition(workers, *key).sortWithinPartitions(*key).select("features", "label")
+    classifier = _classifier(spec.types, spec.names, workers, training, base_score)
+    with _plain_plans(df.sparkSession):
+        return _fitted(placed, classifier, training)
+
+
+def fit_fold_boosters(
+    df: DataFrame, spec: FeatureSpec, *, key: Sequence[str], training: config.Training, base_score: float
+) -> list[xgb.Booster]:
+    """Fit for each fold a booster to the rows of the others, with one worker each, side by side on the free slots.
+
+    As `fit_booster`; `df` has `_fold` besides.
+    """
+
+    def fitted(fold: int) -> xgb.Booster:
+        own = spec.inputs_of(fold)
+        features = F.col("features")
+        if len(own) < len(spec.names):
+            features = F.transform(F.array(*map(F.lit, own)), lambda place: F.get("features", place))
+        seen = df.where(F.col("_fold") != fold).select(*key, features.alias("features"), "label")
+        placed = seen.repartition(1).sortWithinPartitions(*key).select("features", "label")
+        types, names = ([every[i] for i in own] for every in (spec.types, spec.names))
+        return _fitted(placed, _classifier(types, names, 1, training, base_score), training)
+
+    side_by_side = min(FOLDS, num_workers(df.sparkSession, training))
+    with _plain_plans(df.sparkSession), ThreadPoolExecutor(side_by_side) as pool:
+        return list(pool.map(inheritable_thread_target(df.sparkSession)(fitted), range(FOLDS)))
+
+
+def _plain_plans(spark: SparkSession) -> AbstractContextManager[None]:
+    """A plan that adapts runs the shuffle to say how many partitions there are, which xgboost.spark asks first."""
     logging.getLogger("XGBoost-PySpark").setLevel(logging.WARNING)
-    rows = placed.select("features", "label", "is_validation")
-    classifier = _classifier(spec, workers, training)
-    # A plan that adapts runs the shuffle to say how many partitions there are, which xgboost.spark asks first.
-    with temporary_settings(df.sparkSession, {"spark.sql.adaptive.enabled": "false"}):
-        model = guarded(
-            df.sparkSession.sparkContext,
-            lambda: classifier.fit(rows),
-            name="fit",
-            attempts=training.max_attempts,
-            seconds=training.timeout_seconds,
-        )
-    booster, summary = model.get_booster(), model.training_summary
-    best = int(booster.attributes().get("best_iteration", booster.num_boosted_rounds() - 1))
-    return Fitted(
-        booster[: best + 1],
-        tuple(summary.train_objective_history.get("logloss", ())),
-        tuple(summary.validation_objective_history.get("logloss", ())),
-        workers,
+    return temporary_settings(spark, {"spark.sql.adaptive.enabled": "false"})
+
+
+def _fitted(placed: DataFrame, classifier: SparkXGBClassifier, training: config.Training) -> xgb.Booster:
+    model = guarded(
+        placed.sparkSession.sparkContext,
+        lambda: classifier.fit(placed),
+        name="fit",
+        attempts=training.max_attempts,
+        seconds=training.timeout_seconds,
     )
+    booster: xgb.Booster = model.get_booster()
+    return booster
 
 
 def num_workers(spark: SparkSession, training: config.Training) -> int:
@@ -227,22 +268,19 @@ def num_workers(spark: SparkSession, training: config.Training) -> int:
     return training.num_workers
 
 
-def _classifier(spec: FeatureSpec, workers: int, training: config.Training) -> SparkXGBClassifier:
-    settings: dict[str, Any] = {name: getattr(training, name) for name in TREE_SETTINGS}
-    if any(training.monotone.values()):
-        settings["monotone_constraints"] = tuple(training.monotone.get(n, 0) for n in spec.names)
+def _classifier(
+    types: Sequence[str], names: Sequence[str], workers: int, training: config.Training, base_score: float
+) -> SparkXGBClassifier:
     return SparkXGBClassifier(
         features_col="features",
         label_col="label",
-        validation_indicator_col="is_validation",
         num_workers=workers,
-        feature_names=spec.names,
-        feature_types=spec.types,
+        n_estimators=training.n_estimators,
+        feature_types=list(types),
         missing=float("nan"),
-        tree_method="hist",
-        eval_metric="logloss",
+        base_score=base_score,
         random_state=training.seed,
         verbosity=0,
         verbose=False,
-        **settings,
+        **parameters(training, names),
     )

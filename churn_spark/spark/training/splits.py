@@ -1,7 +1,6 @@
-"""Which rows a model may learn from, and for what: by hash of the customer, or by time.
+"""Which rows a model may learn from: by hash of the customer, or by time.
 
-`train` grows the trees and `validation` stops them, `calibration` fits calibrator and threshold, and nothing
-at all is fitted on `test`.
+All is learnt from `learn`, by cross-fitting over folds of the customers, and nothing at all from `test`.
 """
 
 from __future__ import annotations
@@ -24,16 +23,15 @@ def with_split(df: DataFrame, contract: Contract, *, split: Split) -> DataFrame:
     """Add `split`: one of SPLITS, or of UNUSED for a row that must not be used (time splits only).
 
     `hash` puts a customer on one side by a salted hash of the id, whatever the partitioning or the other
-    rows. `time` orders snapshots as train < gap < validation and calibration < gap < test, the gap being the
-    horizon in which a label forms, so that the test is a forecast; a period's snapshots are used together.
-    Validation and calibration divide the customers of one period by hash: a second one would cost another
-    gap, and both should see what is newest. `group_time` also keeps each customer on one side; their rows on
-    the others are `other_side`. A row is `censored`, whatever the mode, where its outcome could not be known
-    yet: its snapshot lies less than the horizon before `split.observed_until`, by default the newest
+    rows. `time` orders snapshots as learn < gap < test, the gap being the horizon in which a label forms, so that
+    the test is a forecast; a snapshot's rows are used together. `group_time` also keeps each customer on one side;
+    their rows on the other are `other_side`. A row is `censored`, whatever the mode, where its outcome could not be
+    known yet: its snapshot lies less than the horizon before `split.observed_until`, by default the newest
     snapshot, since a table says nothing of the time after it. Raises InputError where too few are left.
     """
     mode = resolve_mode(contract, split=split)
-    side = _side(contract.id.name, split)
+    is_test = bucket(contract.id.name, str(split.seed)) < round(split.test * BUCKETS)
+    side = F.when(is_test, "test").otherwise("learn")
     if contract.snapshot is None:
         return df.withColumn("split", side)
     day = contract.snapshot.name
@@ -42,14 +40,11 @@ def with_split(df: DataFrame, contract: Contract, *, split: Split) -> DataFrame:
     if mode == "hash":
         chosen = side
     else:
-        held_from, test_from = _periods({d: n for d, n in counts.items() if d <= last}, split)
-        period = _period(F.col(day), held_from, test_from, gap=split.horizon_days)
-        half = bucket(contract.id.name, f"{split.seed}:half") * (split.validation + split.calibration)
-        held = F.when(half < split.validation * BUCKETS, "validation").otherwise("calibration")
-        chosen = F.when(period == "held", held).otherwise(period)
+        test_from = _test_from({d: n for d, n in counts.items() if d <= last}, split)
+        chosen = period = _period(F.col(day), test_from, gap=split.horizon_days)
         if mode == "group_time":
-            same = (period == side) | ((period == "held") & side.isin("validation", "calibration"))
-            chosen = F.when(same, side).when(period == "gap", period).otherwise("other_side")
+            other = F.when(period == "gap", period).otherwise("other_side")
+            chosen = F.when(period == side, side).otherwise(other)
     return df.withColumn("split", F.when(F.col(day) > F.lit(last), "censored").otherwise(chosen))
 
 
@@ -86,50 +81,31 @@ def count_splits(df: DataFrame, label: str) -> dict[str, int]:
             raise InputError(
                 f"the {name} split has {churners} churners in {rows} rows; it needs both kinds",
                 where="split",
-                fix="give more rows, or another split.seed or share",
+                fix="give more rows, or another split.seed or split.test",
             )
     return {name: found[name][0] for name in (*SPLITS, *UNUSED) if name in found}
 
 
-def _side(key: str, split: Split) -> Column:
-    """test, validation, calibration or train, by a salted hash of the customer."""
-    place = bucket(key, str(split.seed))
-    validation, calibration = split.test + split.validation, split.test + split.validation + split.calibration
-    return (
-        F.when(place < round(split.test * BUCKETS), "test")
-        .when(place < round(validation * BUCKETS), "validation")
-        .when(place < round(calibration * BUCKETS), "calibration")
-        .otherwise("train")
-    )
-
-
-def _periods(rows: Mapping[dt.date, int], split: Split) -> tuple[dt.date, dt.date]:
-    """The first day of the held period and of the test, given rows per usable snapshot, oldest first."""
+def _test_from(rows: Mapping[dt.date, int], split: Split) -> dt.date:
+    """The first day of the test, given rows per usable snapshot, oldest first."""
     gap = dt.timedelta(max(1, split.horizon_days))
-    days = list(rows)
-    held_least = next((d for d in days if d >= days[0] + gap), dt.date.max)
-    test_least = next((d for d in days if d - gap >= held_least), None)
-    if test_least is None:
+    least = next((day for day in rows if day - gap >= min(rows)), None)
+    if least is None:
         raise InputError(
-            f"{len(days)} snapshot dates with known outcomes are too few for a split by time with gaps of "
+            f"{len(rows)} snapshot dates with known outcomes are too few for a split by time with a gap of "
             f"{split.horizon_days} days",
             where="split",
             fix="give more dates, say in split.observed_until up to when outcomes are known, "
             "or use split.mode: hash",
         )
-    test = max(test_least, _cut(rows, split.test))
-    earlier = {d: n for d, n in rows.items() if d <= test - gap}
-    held = max(held_least, _cut(earlier, (split.validation + split.calibration) / (1 - split.test)))
-    return held, test
+    return max(least, _cut(rows, split.test))
 
 
-def _period(day: Column, held_from: dt.date, test_from: dt.date, *, gap: int) -> Column:
+def _period(day: Column, test_from: dt.date, *, gap: int) -> Column:
     return (
         F.when(day >= F.lit(test_from), "test")
         .when(day > F.date_sub(F.lit(test_from), gap), "gap")
-        .when(day >= F.lit(held_from), "held")
-        .when(day > F.date_sub(F.lit(held_from), gap), "gap")
-        .otherwise("train")
+        .otherwise("learn")
     )
 
 

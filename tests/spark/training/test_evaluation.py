@@ -44,7 +44,7 @@ def fitted(frame: pd.DataFrame, *, value: str | None) -> ChurnModel:
         numeric=(Numeric("age"), Numeric("tenure"), Numeric("spend_rate")),
         categorical=(Categorical("plan_type", ("monthly", "annual", "family")),),
     )
-    train = frame[frame["split"] == "train"]
+    train = frame[frame["split"] == "learn"]
     data = xgb.DMatrix(assemble(spec, train, vectors={}), train["churn"], feature_names=spec.names,
                        feature_types=spec.types, enable_categorical=True)  # fmt: skip
     booster = xgb.train({"objective": "binary:logistic", "max_depth": 3, "nthread": 1}, data, 15)
@@ -61,10 +61,15 @@ def test_a_large_table_is_measured_in_cells_and_comes_out_the_same(
 ) -> None:
     frame = table()
     df, model = spark.createDataFrame(frame), fitted(frame, value=value)
-    exact = collected.collect_scores(df, model, label="churn")
+    learnt = frame[frame["split"] == "learn"]
+    margin = model.margin(assemble(model.spec, learnt, vectors={}))
+    scored = pd.DataFrame({"label": learnt["churn"].astype(int), "margin": margin, "customer": learnt["customer_id"],
+                           "fold": np.arange(len(learnt)) % 5, "value": learnt["spend_rate"]})  # fmt: skip
+    scored = scored if value else scored.drop(columns="value")
+    exact = collected.collect_scores(df, model, label="churn", learnt=scored)
     assert len(exact.rows) == ROWS
     monkeypatch.setattr(collected, "MAX_ROWS", 100)
-    binned = collected.collect_scores(df, model, label="churn")
+    binned = collected.collect_scores(df, model, label="churn", learnt=scored)
     assert binned.rows["weight"].sum() == ROWS
     assert binned.population == exact.population == frame["customer_id"].nunique()
 

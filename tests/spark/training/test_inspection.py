@@ -34,7 +34,7 @@ def table(spark, rows: int, *, twins: int):  # type: ignore[no-untyped-def]
               for i, y in enumerate(left)]  # fmt: skip
     test, train = people[: rows // 4], people[rows // 4 :]
     copies = [(f"copy of {i}", *rest) for i, *rest in test[:twins]]
-    split = [(*p, "test") for p in test] + [(*p, "train") for p in train + copies]
+    split = [(*p, "test") for p in test] + [(*p, "learn") for p in train + copies]
     return spark.createDataFrame(split, SCHEMA)
 
 
@@ -54,7 +54,7 @@ def test_different_customers_are_left_alone(spark) -> None:
 
 
 def test_short_notes_and_blank_ones_are_the_same_by_nature(spark) -> None:
-    rows = [(f"C{i}", float(i), "a", note, i % 4 < 2, "test" if i % 2 else "train")
+    rows = [(f"C{i}", float(i), "a", note, i % 4 < 2, "test" if i % 2 else "learn")
             for i, note in enumerate(["billing issue", None, "n/a"] * 40)]  # fmt: skip
     df = spark.createDataFrame(rows, SCHEMA)
     assert inspection.note_overlap(df, CONTRACT, "note").distinct == 0
@@ -62,7 +62,7 @@ def test_short_notes_and_blank_ones_are_the_same_by_nature(spark) -> None:
 
 def test_customers_of_a_panel_may_be_on_both_sides(spark) -> None:
     panel = Contract((*CONTRACT.columns, Column(name="as_of", role="snapshot")))
-    rows = [(f"C{i}", 1.0, "a", None, False, split) for i in range(20) for split in ("train", "test")]
+    rows = [(f"C{i}", 1.0, "a", None, False, split) for i in range(20) for split in ("learn", "test")]
     df = spark.createDataFrame([*rows, ("new", 1.0, "a", None, True, "test")], SCHEMA)
     assert inspection.customers_on_both_sides(df, panel) == (20, 21)
     assert inspection.row_overlap(df, panel).shared == 0  # known to be the same, so no finding

@@ -7,7 +7,7 @@ import pytest
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.errors import InputError
 from churn_spark.settings.sections import Split
-from churn_spark.spark.training.splits import SPLITS, count_splits, with_split
+from churn_spark.spark.training.splits import SPLITS, count_splits, fold_of, with_split
 
 ID = Column(role="id", name="customer_id")
 SNAPSHOT = Column(role="snapshot", name="day")
@@ -21,11 +21,11 @@ def shares(df):
 
 def test_with_split_by_hash_ignores_partitioning_and_other_rows(spark):
     ids = spark.range(3000).selectExpr("concat('C', id) AS customer_id")
-    contract, split = Contract((ID,)), Split(validation=0.1, calibration=0.2, test=0.3)
+    contract, split = Contract((ID,)), Split(test=0.3)
     first = with_split(ids, contract, split=split)
     other = with_split(ids.repartition(7).where("customer_id like '%7'"), contract, split=split)
     assert other.join(first, ["customer_id", "split"], "left_anti").count() == 0
-    wanted = {"train": 0.4, "validation": 0.1, "calibration": 0.2, "test": 0.3}
+    wanted = {"learn": 0.7, "test": 0.3}
     assert shares(first) == pytest.approx(wanted, abs=0.03)
 
 
@@ -51,17 +51,8 @@ def test_with_split_by_time_keeps_a_gap_before_each_later_part(spark):
     split = Split(horizon_days=32, observed_until=dt.date(2025, 12, 31))
     found = periods(with_split(panel(spark, range(1, 11)), PANEL, split=split))
     assert found == {
-        "train": [1, 2, 3], "gap": [4, 8], "validation": [5, 6, 7], "calibration": [5, 6, 7], "test": [9, 10]
+        "learn": [1, 2, 3, 4, 5, 6, 7], "gap": [8], "test": [9, 10]
     }  # fmt: skip
-
-
-def test_with_split_by_time_divides_the_held_customers_by_hash(spark):
-    split = Split(validation=0.05, calibration=0.15)
-    held = with_split(panel(spark, range(1, 11), 400), PANEL, split=split)
-    held = held.where("split in ('validation', 'calibration')")
-    assert shares(held) == pytest.approx({"validation": 0.25, "calibration": 0.75}, abs=0.07)
-    sides = held.select("customer_id", "split").distinct()
-    assert sides.count() == held.select("customer_id").distinct().count() == 400
 
 
 @pytest.mark.parametrize(
@@ -90,16 +81,16 @@ def test_with_split_group_time_puts_no_customer_on_two_sides(spark):
     assert later.count() == 0
 
 
-@pytest.mark.parametrize(("months", "horizon"), [([1, 2, 3], 30), (range(1, 9), 90), ([1], 30)])
+@pytest.mark.parametrize(("months", "horizon"), [([1, 2], 30), (range(1, 6), 90), ([1], 30)])
 def test_with_split_by_time_refuses_too_few_dates(spark, months, horizon):
     with pytest.raises(InputError, match="too few"):
         with_split(panel(spark, months), PANEL, split=Split(horizon_days=horizon))
 
 
-def test_with_split_by_time_makes_do_with_three_dates(spark):
-    uneven = panel(spark, [1, 2], 200).union(panel(spark, [3]))
+def test_with_split_by_time_makes_do_with_two_dates(spark):
+    uneven = panel(spark, [1], 200).union(panel(spark, [3]))
     found = periods(with_split(uneven, PANEL, split=Split(horizon_days=28, observed_until="2025-03-31")))
-    assert found == {"train": [1], "validation": [2], "calibration": [2], "test": [3]}
+    assert found == {"learn": [1], "test": [3]}
 
 
 def test_with_split_by_time_refuses_a_table_without_snapshot(spark):
@@ -112,5 +103,15 @@ def test_count_splits_counts_every_row_and_wants_both_classes(spark):
     counts = count_splits(df, "churn")
     assert sum(counts.values()) == 500
     assert counts["censored"] == 50
-    with pytest.raises(InputError, match="train split has 0 churners"):
-        count_splits(df.withColumn("churn", df.churn & (df.split != "train")), "churn")
+    with pytest.raises(InputError, match="learn split has 0 churners"):
+        count_splits(df.withColumn("churn", df.churn & (df.split != "learn")), "churn")
+
+
+def test_fold_of_a_customer_is_the_same_wherever_the_row_is(spark):
+    ids = spark.range(3000).selectExpr("concat('C', id) AS customer_id")
+    folds = ids.withColumn("fold", fold_of("customer_id", Split()))
+    counts = {r.fold: r["count"] for r in folds.groupBy("fold").count().collect()}
+    assert sorted(counts) == [0, 1, 2, 3, 4]
+    assert min(counts.values()) > 500
+    again = ids.repartition(5).withColumn("fold", fold_of("customer_id", Split()))
+    assert again.join(folds, ["customer_id", "fold"], "left_anti").count() == 0

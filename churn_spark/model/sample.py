@@ -15,7 +15,7 @@ from churn_spark.arrays import Matrix
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class Sample:
     """Rows as parallel columns.
 
     `frame` has the key, `split`, `label` (0/1), the numeric, categorical and passthrough columns, and each
@@ -33,13 +33,13 @@ class Rows:
     def label(self) -> npt.NDArray[np.float64]:
         return self.frame["label"].to_numpy(np.float64)
 
-    def of(self, *splits: str) -> Rows:
+    def of(self, *splits: str) -> Sample:
         """The rows of these splits."""
         return self.where(self.frame["split"].isin(splits).to_numpy())
 
-    def where(self, chosen: npt.NDArray[np.bool_]) -> Rows:
+    def where(self, chosen: npt.NDArray[np.bool_]) -> Sample:
         """The chosen rows, in order."""
-        return Rows(
+        return Sample(
             self.frame[chosen].reset_index(drop=True),
             {name: matrix[chosen] for name, matrix in self.vectors.items()},
             {name: texts[chosen] for name, texts in self.summaries.items()},
