@@ -103,7 +103,7 @@ METRICS = (
     Field(
         "split",
         "string",
-        "train, validation, calibration, test, or backtest (models fitted up to a past date)",
+        "learn (scored out of fold), test, or backtest (models fitted up to a past date)",
     ),
     Field(
         "slice",
@@ -120,7 +120,7 @@ METRICS = (
 CURVES = (
     Field("run_id", "string", "the run that measured it"),
     Field("model_id", "string", "the model measured"),
-    Field("split", "string", "train, validation, calibration or test"),
+    Field("split", "string", "learn or test; of the learning curve learn or unseen"),
     Field("curve", "string", "roc, pr, gains, calibration, profit, learning, ..."),
     Field("bin", "int", "position along the curve"),
     Field("x", "double", "horizontal value"),

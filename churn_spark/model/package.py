@@ -14,7 +14,7 @@ from typing import Any
 
 from churn_spark.errors import InputError, ResourceError
 
-FORMAT = 1
+FORMAT = 2
 CHAMPION, CHALLENGER = "champion.json", "challenger.json"
 TREES, MANIFEST = "model.json", "manifest.json"
 RETRAIN = "restore the package from a backup, `churn-spark rollback`, or train again"
