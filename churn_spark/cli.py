@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="churn-spark", description="Predict customer churn from tables and free text.")
     parser.add_argument("--version", action="version", version=f"churn-spark {__version__}")
     group = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-    for add in (_add_jobs, _add_settings, _add_models, _add_results, _add_upkeep, _add_sample):
+    for add in (_add_jobs, _add_settings, _add_models, _add_results, _add_call_list, _add_upkeep, _add_sample):
         add(group)
     return parser
 
@@ -131,7 +131,31 @@ def _add_results(group: Any) -> None:
     )
 
 
+def _add_call_list(group: Any) -> None:
+    people = _add(
+        group, "call-list", "the call list for people: a page, a workbook or CSV", commands.call_list
+    )
+    forms = people.add_mutually_exclusive_group()
+    for form, text in (("html", "a page to work from and to print (default)"), ("xlsx", "a workbook"),
+                       ("csv", "for Excel: with a byte order mark, and no cell that runs as a formula")):  # fmt: skip
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, help=text)
+    people.add_argument(
+        "--top", type=_positive, default=100, metavar="N", help="at most so many (default: 100)"
+    )
+    people.add_argument("--score-date", type=_date, metavar="YYYY-MM-DD", help="default: the newest")
+    people.add_argument(
+        "--to", type=Path, metavar="PATH", help="default: <output>/exports/call_list_DATE.FORM"
+    )
+
+
 def _add_upkeep(group: Any) -> None:
+    recover = _add(
+        group, "recover", "complete a publish that was interrupted; mend pointers", commands.recover
+    )
+    recover.add_argument(
+        "--abandon", action="store_true", help="give the publish up: what was live before is put back"
+    )
+    _add(group, "verify", "check packages, published dates and text cache for damage", commands.verify)
     cache = _add(group, "cache", "what the text cache holds; fewer files; one identity less", commands.cache)
     cache.add_argument("what", nargs="?", default="show", choices=["show", "compact", "drop"])
     cache.add_argument("--identity", metavar="X", help="of `drop`: an identity as `show` names it")

@@ -132,7 +132,11 @@ def _next(run: Any) -> str:
     if run.dry:
         return f"the same without --dry-run: {_again(run.job, options)}"
     if run.job == "score":
-        return f"the call list and other queries are in conf/sql; the table is {run.tables.location('churn_scores')}"
+        if run.tables.in_catalog or run.tables.format != "parquet":
+            table = run.tables.location("churn_scores")
+            return f"the call list and other queries are in conf/sql; the table is {table}"
+        place = ["--output", run.config.output.path, "--score-date", run.record["score_date"]]
+        return shlex.join(["churn-spark", "call-list", *place])
     if run.job == "train":
         return f"open the report, then: {_again('score', options)}"
     return _again("train", options)
@@ -256,6 +260,25 @@ def _rollback_scores(options: argparse.Namespace, config: Any) -> int:
     return 0
 
 
+def recover(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Complete or give up what was interrupted, and mend pointers."""
+    config = settings(options)
+    from churn_spark.jobs.state import recover
+
+    say(recover(config, give_up=options.abandon))
+    return 0
+
+
+def verify(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Say what is damaged, and what mends it."""
+    config = settings(options)
+    from churn_spark.jobs.state import verify
+
+    damages = verify(config)
+    say(damages or ["pointers, packages, published dates and text cache are as they were written"])
+    return 23 if damages else 0
+
+
 def history(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = settings(options)
     from churn_spark.spark.training.registry import history
@@ -280,6 +303,18 @@ def export(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from churn_spark.jobs.export import export
 
     done = export(config, top=options.top, file_format=options.format, day=options.score_date, to=options.to)
+    say([f"{done.rows} customers to contact of {done.score_date}: {done.path}"])
+    return 0
+
+
+def call_list(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """The call list for people."""
+    config = settings(options)
+    from churn_spark.jobs.export import write_call_list
+
+    done = write_call_list(
+        config, top=options.top, form=options.form or "html", day=options.score_date, to=options.to
+    )
     say([f"{done.rows} customers to contact of {done.score_date}: {done.path}"])
     return 0
 

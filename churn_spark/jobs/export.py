@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from churn_spark.contract.columns import Contract
-from churn_spark.errors import ConfigError, InputError
-from churn_spark.settings.locations import is_table_name
+from churn_spark.report.call_list import call_list_page
+from churn_spark.report.workbook import write_workbook
 from churn_spark.settings.sections import Config
+from churn_spark.spark.scoring.dates import chosen_date, date_of, read_date
+from churn_spark.spark.tables import Tables
 
 CALL_LIST = (
     "customer_id", "churn_probability", "risk_band", "risk_rank", "expected_value", "value_at_risk",
@@ -38,50 +37,55 @@ class Exported(NamedTuple):
 def export(config: Config, *, top: int, file_format: str, day: dt.date | None, to: Path | None) -> Exported:
     """Write the `top` recommended customers of a score date (default: the newest) by expected value.
 
-    Within capacity and without the holdout, since that is what `recommended` says. `file_format` is csv, parquet
-    or json (one object a line). Raises InputError where there is no such date, ConfigError for a catalog.
+    `file_format` is csv, parquet or json (one object a line). Raises what `call_list` does.
     """
-    if is_table_name(config.output.path):
-        raise ConfigError(
-            "the tables are in a catalog, export reads files",
-            where="output",
-            fix="run conf/sql/01_call_list.sql there",
-        )
-    table, found = _read(f"{config.output.path.rstrip('/')}/churn_scores", config.contract, day)
-    rows = table.sort_by([("expected_value", "descending"), ("customer_id", "ascending")]).slice(0, top)
-    path = to or Path(config.output.path) / "exports" / f"call_list_{found}.{file_format}"
+    rows, date = call_list(config, top=top, day=day)
+    path = to or Path(config.output.path) / "exports" / f"call_list_{date}.{file_format}"
     path.parent.mkdir(parents=True, exist_ok=True)
     {"csv": _write_csv, "parquet": _write_parquet, "json": _write_json}[file_format](rows, path)
-    return Exported(path, len(rows), found)
+    return Exported(path, len(rows), date)
 
 
-def _read(location: str, contract: Contract, day: dt.date | None) -> tuple[pa.Table, dt.date]:
-    """The recommended rows of one date, the newest by default, and that date."""
-    system, root = (
-        pafs.FileSystem.from_uri(location)
-        if "://" in location
-        else (pafs.LocalFileSystem(), str(Path(location).resolve()))
+def write_call_list(
+    config: Config, *, top: int, form: str, day: dt.date | None, to: Path | None
+) -> Exported:
+    """Write the call list for people: `form` html (a page to work from and to print), xlsx, or csv for Excel.
+
+    Rows and errors are those of `call_list`.
+    """
+    table, date = call_list(config, top=top, day=day)
+    path = to or Path(config.output.path) / "exports" / f"call_list_{date}.{form}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if form == "csv":
+        _write_csv(table, path, encoding="utf-8-sig")  # Excel takes a file without the mark for Windows-1252
+    elif form == "xlsx":
+        write_workbook(path, table.to_pylist(), table.column_names)
+    else:
+        labels = {c.name: c.name.replace("_", " ") for c in config.contract.shown if c.name not in CALL_LIST}
+        path.write_text(call_list_page(table.to_pylist(), date=date, labels=labels), encoding="utf-8")
+    return Exported(path, len(table), date)
+
+
+def call_list(config: Config, *, top: int, day: dt.date | None) -> tuple[pa.Table, dt.date]:
+    """The `top` recommended customers of a score date (default: the newest) by expected value, and that date.
+
+    Within capacity and without the holdout, since that is what `recommended` says. The columns are CALL_LIST, those
+    of the contract, and score_date. Raises InputError where there is no such date, ConfigError where the scores are
+    not in a folder of Parquet files, ResourceError where the date is damaged.
+    """
+    tables = Tables.of(config)
+    live = chosen_date(tables, day)
+    shown = [c.name for c in config.contract.shown if c.name not in CALL_LIST]
+    rows = read_date(
+        tables, "churn_scores", live, wanted=pc.field("recommended"), columns=[*CALL_LIST, *shown]
     )
-    entries = system.get_file_info(pafs.FileSelector(root, allow_not_found=True))
-    dates = {
-        e.base_name.removeprefix("score_date=") for e in entries if e.base_name.startswith("score_date=")
-    }
-    chosen = max(dates, default="") if day is None else day.isoformat()
-    if chosen not in dates:
-        raise InputError(
-            f"there are no scores of {day}" if day else "there are no scores yet",
-            where=location,
-            fix=f"newest date: {max(dates)}" if dates else "score first: churn-spark score",
-        )
-    data = ds.dataset(f"{root}/score_date={chosen}", filesystem=system, format="parquet")
-    shown = [c.name for c in contract.shown if c.name in data.schema.names and c.name not in CALL_LIST]
-    rows = data.to_table([*CALL_LIST, *shown], filter=pc.field("recommended"))
-    date = dt.date.fromisoformat(chosen)
-    return rows.append_column("score_date", pa.array([date] * len(rows), pa.date32())), date
+    best = rows.sort_by([("expected_value", "descending"), ("customer_id", "ascending")]).slice(0, top)
+    date = date_of(live)
+    return best.append_column("score_date", pa.array([date] * len(best), pa.date32())), date
 
 
-def _write_csv(rows: pa.Table, path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+def _write_csv(rows: pa.Table, path: Path, *, encoding: str = "utf-8") -> None:
+    with path.open("w", newline="", encoding=encoding) as file:
         writer = csv.writer(file)
         writer.writerow(harmless(rows.column_names))
         writer.writerows(harmless(row.values()) for row in rows.to_pylist())

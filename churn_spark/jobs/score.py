@@ -10,17 +10,26 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from churn_spark.contract.published import scores_schema
 from churn_spark.errors import ConfigError
 from churn_spark.jobs.prepare import prepare_rows
 from churn_spark.jobs.run import Run
 from churn_spark.model.model import ChurnModel
 from churn_spark.spark import storage
+from churn_spark.spark.manifests import damaged_partitions
 from churn_spark.spark.publishing import live_version, publish, recover, stage
 from churn_spark.spark.scoring.live import live_customers
 from churn_spark.spark.scoring.published import as_published, check_scores, reasons_table, with_previous
 from churn_spark.spark.scoring.quotes import with_quotes
 from churn_spark.spark.scoring.ranks import with_ranks, within_capacity
-from churn_spark.spark.scoring.reuse import carried_forward, left_to_score, newest_before, with_input_hash
+from churn_spark.spark.scoring.reuse import (
+    Previous,
+    carried_forward,
+    left_to_score,
+    newest_of,
+    read_before,
+    with_input_hash,
+)
 from churn_spark.spark.scoring.scores import with_scores, with_status
 from churn_spark.spark.tables import SCORED_TABLES, stored
 from churn_spark.spark.training.registry import check_fits, following, load_model, read_pointer
@@ -51,14 +60,18 @@ def score(
     run.record |= {"model_id": newest.model_id, "score_date": dates[-1].isoformat()}
     with run.locked():
         run.tables.check(run.spark)
+        damaged = frozenset[str]()
+        if not run.dry:
+            recover(run.tables, run.spark)
+            damaged = damaged_partitions(run.tables, run.spark, SCORED_TABLES)
         _check_limit(run, dates)
+        _check_types(run, without=damaged)
         prepared = prepare_rows(run, purpose="score", as_of=dates[-1])
         if run.dry:
             return
-        recover(run.tables, run.spark)
         run.record["score_dates"] = []
         for day in dates:
-            rows = _score_date(run, prepared.df, models[names[day]], day)
+            rows = _score_date(run, prepared.df, models[names[day]], day, damaged=damaged)
             run.record["rows"]["scored"] += rows
             run.record["score_dates"].append(
                 {"score_date": day.isoformat(), "model_id": models[names[day]].model_id, "rows": rows}
@@ -80,6 +93,13 @@ def _check_limit(run: Run, dates: Sequence[dt.date]) -> None:
         )
 
 
+def _check_types(run: Run, *, without: frozenset[str]) -> None:
+    """A column's type may not change between dates; said before the text is paid for. Raises ConfigError."""
+    published = run.tables.read(run.spark, "churn_scores", without=without)
+    if published is not None:
+        run.tables.check_types(published, "churn_scores", scores_schema(run.config.contract))
+
+
 def _dates(first: dt.date, last: dt.date) -> list[dt.date]:
     if last < first:
         raise ConfigError("--until lies before --score-date", fix="give the earlier date as --score-date")
@@ -93,30 +113,37 @@ def champion_on(pointer: Mapping[str, Any], day: dt.date) -> str:
     return str((past or history[:1] or [{"model_id": "champion"}])[-1]["model_id"])
 
 
-def _score_date(run: Run, prepared: DataFrame, model: ChurnModel, day: dt.date) -> int:
+def _score_date(
+    run: Run, prepared: DataFrame, model: ChurnModel, day: dt.date, *, damaged: frozenset[str]
+) -> int:
     config = run.config
+    earlier = read_before(
+        run.tables, run.spark, day, with_reasons=config.scoring.reasons > 0, without=damaged
+    )
     with run.step("score") as step:
         live = live_customers(
             prepared, config.contract, day,
             horizon=config.split.horizon_days, include_left=config.scoring.include_left,
         )  # fmt: skip
-        scored = _scored(run, live.df, model, day)
+        scored = _scored(run, live.df, model, day, earlier=earlier)
         step |= {"rows": scored.count(), **({"already_left": live.left} if live.left else {})}
     if live.left:
         log.info("step=score %d customers have left by their label and are not scored; "
                  "scoring.include_left=true scores them too", live.left)  # fmt: skip
     with run.step("publish") as step:
-        rows = _publish(run, scored, model, score_date=day, customers=live.customers)
+        rows = _publish(run, scored, model, day, earlier=earlier, customers=live.customers)
         step |= {"date": day.isoformat(), "table": run.tables.location("churn_scores")}
     return rows
 
 
-def _scored(run: Run, live: DataFrame, model: ChurnModel, day: dt.date) -> DataFrame:
+def _scored(
+    run: Run, live: DataFrame, model: ChurnModel, day: dt.date, *, earlier: Previous | None
+) -> DataFrame:
     """Every live customer's score, carried forward or made anew, and its status; materialised."""
     settings, contract = run.config.scoring, run.config.contract
     key, folder = contract.id.name, storage.join(run.work, day.isoformat())
     hashed = with_input_hash(live, model, settings)
-    previous = newest_before(run.tables, run.spark, day, settings=settings) if settings.reuse else None
+    previous = newest_of(earlier, with_reasons=settings.reasons > 0) if settings.reuse else None
     carried = carried_forward(hashed, previous, key=key, folder=storage.join(folder, "carried"))
     if carried is None:
         return with_status(_made(run, hashed, model, folder), contract)
@@ -135,12 +162,13 @@ def _made(run: Run, fresh: DataFrame, model: ChurnModel, folder: str) -> DataFra
     return quoted.withColumn("score_reused", F.lit(False))
 
 
-def _publish(run: Run, scored: DataFrame, model: ChurnModel, *, score_date: dt.date, customers: int) -> int:
+def _publish(
+    run: Run, scored: DataFrame, model: ChurnModel, day: dt.date, *, earlier: Previous | None, customers: int
+) -> int:
     """Rank the scored rows and replace the date in `churn_scores` and `churn_reasons`; returns how many rows."""
     config, tables, key = run.config, run.tables, run.config.contract.id.name
-    folder, day = storage.join(run.work, score_date.isoformat()), f"score_date={score_date.isoformat()}"
-    history = tables.read(run.spark, "churn_scores")
-    earlier = None if history is None else history.where(F.col("score_date") < F.lit(score_date))
+    folder, partition = storage.join(run.work, day.isoformat()), f"score_date={day.isoformat()}"
+    history = None if earlier is None else earlier.scores
     ranked = with_ranks(scored, key=key, folder=storage.join(folder, "ranks"))
     chosen = within_capacity(
         ranked, key=key, capacity=config.decision.capacity, folder=storage.join(folder, "chosen")
@@ -149,16 +177,16 @@ def _publish(run: Run, scored: DataFrame, model: ChurnModel, *, score_date: dt.d
         "label_basis": model.manifest["label_basis"], "model_id": model.model_id, "run_id": run.run_id,
         "scored_at": run.started_at,
     }  # fmt: skip
-    final = with_previous(chosen, earlier, key=key).withColumns({k: F.lit(v) for k, v in lineage.items()})
+    final = with_previous(chosen, history, key=key).withColumns({k: F.lit(v) for k, v in lineage.items()})
     reasons = reasons_table(
         scored, config.contract,
         label_basis=lineage["label_basis"], run_id=run.run_id, customers=customers,
     )  # fmt: skip
     scores = as_published(final, config.contract, customers=customers)
-    staged = stage(tables, {"churn_reasons": reasons, "churn_scores": scores}, partition=day)
+    staged = stage(tables, {"churn_reasons": reasons, "churn_scores": scores}, partition=partition)
     rows = check_scores(
-        staged["churn_scores"], earlier, customers=customers, max_mean_shift=config.scoring.max_mean_shift
+        staged["churn_scores"], history, customers=customers, max_mean_shift=config.scoring.max_mean_shift
     )
-    publish(tables, run.spark, SCORED_TABLES, partition=day)
+    publish(tables, run.spark, SCORED_TABLES, partition=partition)
     tables.define_latest(run.spark, "churn_scores", partition="score_date")
     return rows

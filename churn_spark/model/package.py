@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from churn_spark.contract.sealed import unsealed
 from churn_spark.errors import InputError, ResourceError
 
 FORMAT = 2
 CHAMPION, CHALLENGER = "champion.json", "challenger.json"
 TREES, MANIFEST = "model.json", "manifest.json"
+MEND_POINTER = "churn-spark recover, with the same --output and --models"
 RETRAIN = "restore the package from a backup, `churn-spark rollback`, or train again"
 
 # What a manifest tells of its run; all else in it was learnt, and the id stands for it.
@@ -74,14 +76,22 @@ def package_folder(path: Path) -> Path:
 
 
 def champion_id(models: Path) -> str:
-    """The id of the live model. Raises InputError where there is none yet."""
-    try:
-        pointer = json.loads((models / CHAMPION).read_text(encoding="utf-8"))
-        return str(pointer["model_id"])
-    except (OSError, ValueError, KeyError):
+    """The id of the live model. Raises InputError where there is none yet, ResourceError where it cannot be told."""
+    path = models / CHAMPION
+    if not path.is_file() and not path.with_name(f"{CHAMPION}.copy").is_file():
         raise InputError(
             "there is no champion model yet", where=str(models), fix="train one first: churn-spark train"
-        ) from None
+        )
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return str(pointer_of(text, where=str(path))["model_id"])
+
+
+def pointer_of(text: str, *, where: str) -> dict[str, Any]:
+    """The content of a pointer file. Raises ResourceError where it is damaged."""
+    pointer = unsealed(text, where=where, fix=MEND_POINTER)
+    if not isinstance(pointer.get("model_id"), str):
+        raise ResourceError("the pointer names no model", where=where, fix=MEND_POINTER)
+    return pointer
 
 
 def _file_hash(path: Path) -> str:

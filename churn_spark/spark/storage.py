@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import re
@@ -57,6 +58,12 @@ def size(path: str) -> int:
         return local(path).stat().st_size
     fs, hadoop_path = _hadoop(path)
     return int(fs.getFileStatus(hadoop_path).getLen())
+
+
+def sha256(path: str) -> str:
+    """The hash of a file's content."""
+    with tempfile.TemporaryDirectory() as folder, fetch(path, folder).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def data_size(path: str) -> int:
@@ -132,9 +139,9 @@ def remove(path: str) -> None:
 
 def read_text(path: str) -> str:
     if is_local(path):
-        return local(path).read_text(encoding="utf-8")
+        return local(path).read_text(encoding="utf-8", errors="replace")
     with tempfile.TemporaryDirectory() as folder:
-        return fetch(path, folder).read_text(encoding="utf-8")
+        return fetch(path, folder).read_text(encoding="utf-8", errors="replace")
 
 
 def write_text(path: str, text: str) -> None:

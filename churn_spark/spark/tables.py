@@ -23,6 +23,7 @@ from churn_spark.spark import storage
 
 HADOOP_COMMITTER = "SQLHadoopMapReduceCommitProtocol"
 COMMITTER_VERSION = "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version"
+VERIFIED = "parquet.page.verify-checksum.enabled"  # else a flipped bit is read as another number
 SCORED_TABLES = ("churn_reasons", "churn_scores")  # in the order they are published
 
 log = logging.getLogger(__name__)
@@ -99,15 +100,44 @@ class Tables:
         location = self.location(table)
         if self.in_catalog:
             return spark.catalog.tableExists(location)
+        if self.format != "parquet":
+            return bool(storage.names(location))
         return any(not n.startswith(("_", ".")) for n in storage.names(location))
 
-    def read(self, spark: SparkSession, table: str) -> DataFrame | None:
-        """The published table, or None where there is none yet."""
+    def read(
+        self, spark: SparkSession, table: str, *, without: frozenset[str] = frozenset()
+    ) -> DataFrame | None:
+        """The published table, or None where there is none yet.
+
+        Partitions `without`, such as `score_date=2026-01-31`, are not opened.
+        """
         if not self.exists(spark, table):
             return None
-        if self.in_catalog:
-            return spark.table(self.location(table))
-        return spark.read.format(self.format).option("mergeSchema", True).load(self.location(table))
+        location = self.location(table)
+        if self.in_catalog or not without:
+            reader = spark.read.option("mergeSchema", True).option(VERIFIED, True)
+            df = spark.table(location) if self.in_catalog else reader.format(self.format).load(location)
+            for partition in sorted(without):
+                column, _, value = partition.partition("=")
+                df = df.where(F.col(column) != F.lit(value).cast("date"))
+            return df
+        folders = [n for n in storage.names(location) if "=" in n and n not in without]
+        if not folders:
+            return None
+        reader = spark.read.option("basePath", location).option("mergeSchema", True).option(VERIFIED, True)
+        return reader.parquet(*[storage.join(location, n) for n in folders])
+
+    def check_types(self, df: DataFrame, table: str, fields: Iterable[Field]) -> None:
+        """A column that was published keeps its type. Raises ConfigError, for the table as it was read."""
+        published = {f.name.lower(): f.dataType.simpleString() for f in df.schema}
+        changed = [f for f in fields if published.get(f.name.lower(), f.type) != f.type]
+        if changed:
+            name, before, now = changed[0].name, published[changed[0].name.lower()], changed[0].type
+            raise ConfigError(
+                f"{table} holds {name} as {before}; it would be {now} now, and {len(changed) - 1} more columns so",
+                where=f"columns.{name}.type",
+                fix=f"--set columns.{name}.type={before}, or another --output",
+            )
 
     def append(self, df: DataFrame, table: str, *, partition: str = "") -> str:
         """Add this run's rows (columns as they are) to a table; again for the same run replaces them.

@@ -5,6 +5,7 @@ import datetime as dt
 import json
 from pathlib import Path
 
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -19,6 +20,7 @@ def scored(tmp_path: Path) -> Path:
     """Two dates; on the newer four customers, of whom one is not recommended."""
     rows = pd.DataFrame(
         {name: ["x", '=HYPERLINK("x")', "-1+2", "last"] for name in CALL_LIST}
+        | {"churn_probability": [0.5, 0.6, 0.7, 0.8], "risk_band": "high"}
         | {
             "expected_value": [1.0, 5.0, 5.0, 9.0],
             "recommended": [True, True, True, False],
@@ -32,9 +34,9 @@ def scored(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(output: Path, *arguments: str) -> Path:
-    target = output / "list"
-    assert main(["export", "--output", str(output), "--to", str(target), *arguments]) == 0
+def run(folder: Path, *arguments: str) -> Path:
+    target = folder / "list"
+    assert main(["export", "--output", str(folder), "--to", str(target), *arguments]) == 0
     return target
 
 
@@ -45,6 +47,37 @@ def test_export_csv_is_sorted_by_value_and_cannot_run_as_a_formula(scored: Path)
     assert [r["expected_value"] for r in rows] == ["5.0", "5.0"]
     assert {r["score_date"] for r in rows} == {"2026-01-31"}
     assert "age" in rows[0]
+
+
+def test_call_list_csv_opens_in_excel_as_it_is(scored: Path) -> None:
+    path = scored / "list.csv"
+    assert main(["call-list", "--csv", "--output", str(scored), "--to", str(path)]) == 0
+    assert path.read_bytes().startswith(b"\xef\xbb\xbfcustomer_id,")
+    assert "'=HYPERLINK" in path.read_text(encoding="utf-8-sig")
+
+
+def test_call_list_page_escapes_what_came_from_data_and_needs_nothing_from_outside(scored: Path) -> None:
+    folder = scored / "churn_scores/score_date=2026-01-31"
+    rows = pd.read_parquet(folder / "part-0.parquet")
+    rows["ticket_summary"] = "<script>alert(1)</script>"
+    rows.to_parquet(folder / "part-0.parquet")
+    assert main(["call-list", "--output", str(scored)]) == 0
+    page = (scored / "exports/call_list_2026-01-31.html").read_text()
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.index("-1+2") < page.index("=HYPERLINK") < page.index(">x<")
+    assert ">last<" not in page  # not recommended
+
+
+def test_call_list_workbook_keeps_text_as_text(scored: Path) -> None:
+    path = scored / "list.xlsx"
+    assert main(["call-list", "--xlsx", "--output", str(scored), "--to", str(path)]) == 0
+    head, *rows = openpyxl.load_workbook(path).active.iter_rows(values_only=True)
+    cells = [dict(zip(head, row, strict=True)) for row in rows]
+    assert [c["customer_id"] for c in cells] == ["-1+2", '=HYPERLINK("x")', "x"]
+    assert [c["expected_value"] for c in cells] == [5.0, 5.0, 1.0]
+    assert {str(c["score_date"]) for c in cells} == {"2026-01-31 00:00:00"}
 
 
 @pytest.mark.parametrize("file_format", ["json", "parquet"])

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from churn_spark.errors import ConfigError, InputError
-from churn_spark.spark import publishing, storage
-from churn_spark.spark.publishing import publish, recover, rollback, stage
+from churn_spark.errors import ConfigError, InputError, ResourceError
+from churn_spark.spark import publishing, storage, versions
+from churn_spark.spark.manifests import damaged, damaged_partitions, gone, write_manifest
+from churn_spark.spark.publishing import abandon, live_version, publish, recover, rollback, stage
 from churn_spark.spark.tables import Tables
 
 DAY, OTHER = "day=2026-01-01", "day=2026-01-02"
@@ -41,12 +42,12 @@ def of(out, run_id, **settings):
 def staged(tables, n, *, partition=DAY):
     """What `stage` leaves, without Spark: two rows in two files for each table."""
     for name in NAMES:
-        place = storage.local(f"{publishing._staged(tables)}/{name}/{partition}")
+        place = storage.local(f"{versions.staged(tables)}/{name}/{partition}")
         place.mkdir(parents=True)
-        for key in "ab":
+        for number, key in enumerate("ab"):
             rows = pa.table({"id": [key], "n": [n]})
-            pq.write_table(rows, place / f"{tables.run_id}-{key}.parquet")
-        (place / publishing.VERSION).write_text(tables.run_id)
+            pq.write_table(rows, place / f"{tables.run_id}-{number:05d}.parquet")
+        write_manifest(f"{versions.staged(tables)}/_manifests/{name}/{partition}.json", str(place))
 
 
 def put(tables, n, *, partition=DAY):
@@ -77,7 +78,8 @@ def test_publish_replaces_one_date_in_both_tables_and_keeps_the_old_version(out,
     for name in NAMES:
         assert seen(out, name) == {"2026-01-01": [3, 3], "2026-01-02": [2, 2]}
         assert storage.names(f"{out}/_versions/{name}/{DAY}") == ["r1"]
-    assert storage.names(out) == ["_staged", "_versions", "reasons", "scores"]
+    assert storage.names(out) == ["_manifests", "_staged", "_versions", "reasons", "scores"]
+    assert storage.names(f"{out}/scores/{DAY}") == ["r3-00000.parquet", "r3-00001.parquet"]
 
 
 def test_staged_rows_are_seen_by_nobody_and_read_back_for_a_check(spark, out):
@@ -172,7 +174,7 @@ def test_a_publish_that_fails_at_any_change_is_undone(out, way, monkeypatch):
         raise OSError("disk full")
 
     for nth in range(40):
-        storage.remove(publishing._staged(run))
+        storage.remove(versions.staged(run))
         staged(run, 1)
         with monkeypatch.context() as patch:
             break_at(patch, nth, fail)
@@ -186,6 +188,159 @@ def test_a_publish_that_fails_at_any_change_is_undone(out, way, monkeypatch):
         assert not storage.exists(f"{out}/{publishing.JOURNAL}")
     assert nth > 6
     assert seen(out) == seen(out, "reasons") == {"2026-01-01": [1, 1]}
+
+
+def failing_then_killed(run, fails_at, dies_at, monkeypatch):
+    """A publish whose change number `fails_at` fails, and which is killed `dies_at` changes into its undoing."""
+    child = os.fork()
+    if not child:
+        made = []
+
+        def counted(change):
+            def changed(*args):
+                made.append(change)
+                if len(made) == fails_at + 1:
+                    raise OSError("disk full")
+                if len(made) == fails_at + 2 + dies_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return change(*args)
+
+            return changed
+
+        for name in CHANGES:
+            monkeypatch.setattr(storage, name, counted(getattr(storage, name)))
+        try:
+            publish(run, None, NAMES, partition=DAY)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("new_date", [False, True])
+def test_an_undo_killed_at_any_change_is_completed_by_the_next_run(out, way, monkeypatch, new_date):
+    before = [0, 0] if not new_date else None
+    if not new_date:
+        put(of(out, "r00"), 0)
+    killed = 0
+    for fails_at in range(new_date, 40, 2):
+        for dies_at in range(40):
+            run = of(out, "r01")
+            storage.remove(versions.staged(run))
+            staged(run, 1)
+            ended = failing_then_killed(run, fails_at, dies_at, monkeypatch)
+            if ended == 0:
+                break
+            killed += ended == -signal.SIGKILL
+            recover(of(out, ""), None)
+            live = {name: seen(out, name).get("2026-01-01") if storage.exists(f"{out}/{name}/{DAY}") else None
+                    for name in NAMES}  # fmt: skip
+            assert live["scores"] == live["reasons"]
+            assert live["scores"] in (before, [1, 1])
+            assert not [*damaged(of(out, ""), None, "scores")]
+            assert not storage.exists(f"{out}/{publishing.JOURNAL}")
+            if live["scores"] == [1, 1]:  # the undo had not begun: begin again from the state before
+                shutil.rmtree(out)
+                if not new_date:
+                    put(of(out, "r00"), 0)
+            if ended == 1:
+                break
+        if ended == 0:
+            break
+    assert killed > 10
+    assert ended == 0
+
+
+@pytest.mark.parametrize("dies_at", range(1, 6))
+def test_a_damaged_journal_is_told_and_the_publish_can_be_given_up(out, way, monkeypatch, dies_at):
+    put(of(out, "r00"), 0)
+    put(of(out, "r00b"), 0, partition=OTHER)
+    run = of(out, "r01")
+    staged(run, 1)
+    assert was_killed(lambda: publish(run, None, NAMES, partition=DAY), dies_at, monkeypatch)
+    journal = storage.local(f"{out}/{publishing.JOURNAL}")
+    journal.write_text(journal.read_text().replace("2026-01-01", "2026-01-02"))
+    with pytest.raises(ResourceError, match=r"journal of a publish is damaged.*recover --abandon"):
+        recover(of(out, ""), None)
+    abandon(of(out, ""), None, NAMES)
+    assert seen(out) == seen(out, "reasons") == {"2026-01-01": [0, 0], "2026-01-02": [0, 0]}
+    recover(of(out, ""), None)
+    put(of(out, "r02"), 2)
+    assert seen(out) == seen(out, "reasons") == {"2026-01-01": [2, 2], "2026-01-02": [0, 0]}
+
+
+def test_a_publish_that_cannot_be_completed_says_so_and_can_be_given_up(out, monkeypatch):
+    put(of(out, "r00"), 0)
+    run = of(out, "r01")
+    staged(run, 1)
+    assert was_killed(lambda: publish(run, None, NAMES, partition=DAY), 4, monkeypatch)
+    storage.remove(f"{out}/_versions/scores")
+    storage.remove(versions.staged(run))
+    with pytest.raises(ResourceError, match=r"publish of run r01.*cannot be completed.*recover --abandon"):
+        recover(of(out, ""), None)
+    assert abandon(of(out, ""), None, NAMES) == [DAY]
+    recover(of(out, ""), None)
+    assert seen(out) == seen(out, "reasons") == {"2026-01-01": [0, 0]}
+
+
+def flipped(path, at=100):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: flipped(folder / "r1-00000.parquet"), "is not what was written"),
+        (lambda folder: (folder / "r1-00001.parquet").unlink(), "1 of its 2 files are missing"),
+        (lambda folder: [p.unlink() for p in folder.iterdir()], "its data files are gone"),
+        (lambda folder: shutil.copy(folder / "r1-00000.parquet", folder / "more.parquet"), "added later"),
+        (lambda folder: flipped(folder.parents[1] / f"_manifests/scores/{DAY}/r1.json", 30), "manifest is damaged"),
+        (lambda folder: (folder.parents[1] / f"_manifests/scores/{DAY}/r1.json").unlink(), "manifest is missing"),
+    ],
+)  # fmt: skip
+def test_damage_to_a_published_date_is_told_and_rollback_or_a_new_run_mends_it(out, damage, words):
+    put(of(out, "r0"), 0)
+    put(of(out, "r1"), 1)
+    put(of(out, "r2"), 2, partition=OTHER)
+    assert not [*damaged(of(out, ""), None, "scores")]
+    damage(storage.local(f"{out}/scores/{DAY}"))
+    told = [*damaged(of(out, ""), None, "scores")]
+    assert [(d.partition, words in d.what) for d in told] == [(DAY, True)]
+    assert damaged_partitions(of(out, ""), None, NAMES) == {DAY}
+    put(of(out, "r3"), 3)
+    assert not [*damaged(of(out, ""), None, "scores")]
+    assert seen(out) == seen(out, "reasons") == {"2026-01-01": [3, 3], "2026-01-02": [2, 2]}
+
+
+def test_a_date_that_was_removed_is_told(out):
+    put(of(out, "r1"), 1)
+    shutil.rmtree(f"{out}/scores/{DAY}")
+    assert [(d.partition, "it is gone" in d.what) for d in gone(of(out, ""), None, "scores")] == [(DAY, True)]
+    assert not [*gone(of(out, ""), None, "reasons")]
+
+
+def test_a_damaged_version_is_not_put_back(out):
+    put(of(out, "r0"), 0)
+    put(of(out, "r1"), 1)
+    flipped(storage.local(f"{out}/_versions/reasons/{DAY}/r0/r0-00000.parquet"))
+    with pytest.raises(ResourceError, match=r"version r0 of reasons.*damaged.*is not what was written"):
+        rollback(of(out, ""), None, NAMES, partition=DAY)
+    assert seen(out) == {"2026-01-01": [1, 1]}
+
+
+def test_a_folder_that_something_else_wrote_is_replaced_and_kept(out):
+    for name in NAMES:
+        place = storage.local(f"{out}/{name}/{DAY}")
+        place.mkdir(parents=True)
+        pq.write_table(pa.table({"id": ["a"], "n": [9]}), place / "part-0.snappy.parquet")
+    assert live_version(of(out, ""), None, "scores", DAY) == versions.UNNAMED
+    assert not [*damaged(of(out, ""), None, "scores")]
+    put(of(out, "r1"), 1)
+    assert rollback(of(out, ""), None, NAMES, partition=DAY) == versions.UNNAMED
+    assert seen(out) == {"2026-01-01": [9]}
 
 
 def test_a_new_date_that_fails_is_withdrawn(out, monkeypatch):
@@ -308,8 +463,3 @@ def test_a_format_that_the_session_does_not_know_is_refused_early(spark, out, na
     with pytest.raises(ConfigError, match=rf"does not know the table format {name}"):
         of(out, "r1", format=name).check(spark)
     of(out, "r1").check(spark)
-
-
-def test_a_format_with_versions_of_its_own_says_how_to_go_back(out):
-    with pytest.raises(ConfigError, match="RESTORE TABLE"):
-        rollback(of(out, "", format="delta"), None, NAMES, partition=DAY)

@@ -40,20 +40,31 @@ def with_input_hash(live: DataFrame, model: ChurnModel, settings: Scoring) -> Da
 
 
 class Previous(NamedTuple):
-    """What was published of one earlier date; `reasons` is None where none are wanted."""
+    """What was published of earlier dates; `reasons` is None where none are wanted."""
 
     scores: DataFrame
     reasons: DataFrame | None
 
 
-def newest_before(tables: Tables, spark: SparkSession, day: dt.date, *, settings: Scoring) -> Previous | None:
-    """The newest published date before `day`; None where there is none, or none that scores can be taken from."""
-    scores = tables.read(spark, "churn_scores")
-    reasons = tables.read(spark, "churn_reasons") if settings.reasons else None
-    if scores is None or (settings.reasons and reasons is None) or "input_hash" not in scores.columns:
+def read_before(
+    tables: Tables, spark: SparkSession, day: dt.date, *, with_reasons: bool, without: frozenset[str]
+) -> Previous | None:
+    """What was published of the dates before `day`, apart from partitions `without`; None where there is nothing."""
+    scores = tables.read(spark, "churn_scores", without=without)
+    reasons = tables.read(spark, "churn_reasons", without=without) if with_reasons else None
+    if scores is None:
         return None
-    newest = scores.where(F.col("score_date") < F.lit(day)).agg(F.max("score_date")).collect()[0][0]
-    if newest is None:
+    earlier = F.col("score_date") < F.lit(day)
+    return Previous(scores.where(earlier), None if reasons is None else reasons.where(earlier))
+
+
+def newest_of(earlier: Previous | None, *, with_reasons: bool) -> Previous | None:
+    """The newest date of earlier ones; None where there is none, or none that scores can be taken from."""
+    if earlier is None or (with_reasons and earlier.reasons is None):
+        return None
+    scores, reasons = earlier
+    newest = scores.agg(F.max("score_date")).collect()[0][0]
+    if newest is None or "input_hash" not in scores.columns:
         return None
     of_newest = F.col("score_date") == F.lit(newest)
     return Previous(scores.where(of_newest), None if reasons is None else reasons.where(of_newest))

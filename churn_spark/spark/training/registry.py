@@ -7,14 +7,14 @@ each is replaced as a unit.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import tempfile
 from itertools import product
 from typing import Any
 
+from churn_spark.contract.sealed import sealed
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.model.model import ChurnModel
-from churn_spark.model.package import CHALLENGER, CHAMPION
+from churn_spark.model.package import CHALLENGER, CHAMPION, pointer_of
 from churn_spark.notes import precision
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.sections import Config
@@ -24,9 +24,28 @@ ROLLBACK = "rollback"
 
 
 def read_pointer(models: str, name: str = CHAMPION) -> dict[str, Any]:
-    """A pointer's content; empty where there is none."""
+    """A pointer's content; empty where there is none. Raises ResourceError where it is damaged."""
     path = storage.join(models, name)
-    return json.loads(storage.read_text(path)) if storage.exists(path) else {}
+    if not storage.exists(path):
+        return pointer_of("", where=path) if storage.exists(f"{path}.copy") else {}
+    return pointer_of(storage.read_text(path), where=path)
+
+
+def mend_pointers(models: str) -> list[str]:
+    """Put each damaged or lost pointer's copy in its place; returns the names of those. Raises ResourceError."""
+    mended = []
+    for name in (CHAMPION, CHALLENGER):
+        path = storage.join(models, name)
+        try:
+            read_pointer(models, name)
+        except ResourceError:
+            if not storage.exists(f"{path}.copy"):
+                raise
+            text = storage.read_text(f"{path}.copy")
+            pointer_of(text, where=f"{path}.copy")
+            storage.write_text(path, text)
+            mended.append(name)
+    return mended
 
 
 def set_champion(models: str, model_id: str, *, run_id: str, at: dt.datetime, why: str = "") -> None:
@@ -36,15 +55,23 @@ def set_champion(models: str, model_id: str, *, run_id: str, at: dt.datetime, wh
         return
     entry = {"model_id": model_id, "since": at.isoformat(), "run_id": run_id, "why": why}
     history = [*pointer.get("history", []), entry]
-    storage.write_json(storage.join(models, CHAMPION), {"model_id": model_id, "history": history})
+    _write_pointer(models, CHAMPION, {"model_id": model_id, "history": history})
     if read_pointer(models, CHALLENGER).get("model_id") == model_id:
+        storage.remove(storage.join(models, f"{CHALLENGER}.copy"))
         storage.remove(storage.join(models, CHALLENGER))
 
 
 def set_challenger(models: str, model_id: str, *, run_id: str, at: dt.datetime, why: str) -> None:
     """Name the model that was not promoted, for `score --model challenger`."""
     entry = {"model_id": model_id, "since": at.isoformat(), "run_id": run_id, "why": why}
-    storage.write_json(storage.join(models, CHALLENGER), entry)
+    _write_pointer(models, CHALLENGER, entry)
+
+
+def _write_pointer(models: str, name: str, content: dict[str, Any]) -> None:
+    """The copy first: what it is needed for is a pointer that is at least as old."""
+    text = sealed(content)
+    storage.write_text(storage.join(models, f"{name}.copy"), text)
+    storage.write_text(storage.join(models, name), text)
 
 
 def rollback(models: str, *, at: dt.datetime) -> str:
