@@ -22,7 +22,7 @@ case "${1:-}" in
   "") sed -n '2,7p' "${BASH_SOURCE[0]}" | cut -c3-; exit 2 ;;
   --setup) [[ -e "$venv/.ready[dev]" ]] || install "[dev]"; exit 0 ;;
 esac
-[[ -e "$venv/.ready" || -e "$venv/.ready[dev]" ]] || install ""
+[[ -e "$venv/.ready[spark]" || -e "$venv/.ready[dev]" ]] || install "[spark]"
 
 # Names with umlauts need a UTF-8 locale, which cron does not have.
 [[ "$(locale charmap 2>/dev/null)" == "UTF-8" ]] || export LC_ALL=C.UTF-8

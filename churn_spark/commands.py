@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from churn_spark.errors import Cancelled, ChurnError, ConfigError
+from churn_spark.errors import Cancelled, ChurnError, ConfigError, ResourceError
 from churn_spark.settings.layers import build_config, load_config, merge_layers
 from churn_spark.settings.locations import check_names, check_there, is_table_name
 from churn_spark.settings.refusals import is_secret
@@ -58,6 +58,8 @@ def explained(problem: BaseException) -> BaseException:
     """Errors that Spark has wrapped, and those of disk and Java, as ours; others as they are."""
     if isinstance(problem, ChurnError) or not isinstance(problem, Exception):
         return problem
+    if isinstance(problem, ModuleNotFoundError) and problem.name == "pyspark":
+        return ResourceError("Spark is not installed here", fix="pip install 'churn-spark[spark]'")
     from churn_spark.spark.failures import explain
 
     return explain(problem) or problem

@@ -67,13 +67,13 @@ def test_constraints_pin_the_cpu_torch_and_every_dependency() -> None:
         if "==" in line and line[0] != "#"
     )
     assert pins["torch"] == "2.13.0"
-    for requirement in PROJECT["project"]["dependencies"]:
+    for requirement in [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["spark"]]:
         name = re.split(r"[<>=]", requirement)[0]
         assert name.lower() in {p.lower() for p in pins}, name
 
 
 def test_spark_submit_script_prints_its_command(tmp_path: Path) -> None:
-    (tmp_path / ".ready").touch()
+    (tmp_path / ".ready[spark]").touch()
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python").symlink_to(sys.executable)
     environment = {**os.environ, "CHURN_SPARK_VENV": str(tmp_path), "SPARK_HOME": "/opt/spark"}
@@ -124,7 +124,7 @@ def test_spark_submit_script_hands_signals_to_the_job(tmp_path: Path, number: si
 
 def stand_in(folder: Path, spark_submit: str) -> dict[str, str]:
     """An environment for spark-submit.sh in which spark-submit is this line of shell."""
-    (folder / ".ready").touch()
+    (folder / ".ready[spark]").touch()
     (folder / "bin").mkdir()
     (folder / "bin/python").symlink_to(sys.executable)
     (folder / "bin/spark-submit").write_text(f"#!/bin/bash\n{spark_submit}\n")

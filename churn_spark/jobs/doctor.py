@@ -100,7 +100,7 @@ def _packages() -> Check:
     if int(pandas.split(".")[0]) >= 3:
         missing.append("pandas<3")
     found = f"missing: {', '.join(missing)}" if missing else f"{len(NEEDED)} packages"
-    return Check("packages", not missing, found, "pip install -c constraints.txt -e .")
+    return Check("packages", not missing, found, "pip install -c constraints.txt -e .[spark]")
 
 
 def _model() -> Check:

@@ -174,6 +174,15 @@ def test_commands_explain_what_was_not_foreseen(tmp_path, monkeypatch, capsys, c
     assert "4711" not in err
 
 
+def test_command_without_spark_says_what_to_install(tmp_path, monkeypatch, capsys, raw):
+    def absent(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'pyspark'", name="pyspark")
+
+    monkeypatch.setattr("churn_spark.commands._work", absent)
+    assert main(["train", "--raw", str(raw), "--output", str(tmp_path / "out")]) == 23
+    assert "churn-spark[spark]" in capsys.readouterr().err
+
+
 def test_console_returns_normally_on_success(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["churn-spark", "--version"])
     assert console() is None
