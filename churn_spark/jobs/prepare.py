@@ -109,9 +109,7 @@ def _with_texts(run: Run, valid: DataFrame, counts: TextCounts) -> DataFrame:
     wish, texts = run.config.text, [c.name for c in run.config.contract.texts]
     run.config = run.config.model_copy(update={"text": precision.decided(wish)})
     try:
-        return with_texts(
-            valid, texts, text=run.config.text, cache=run.cache, work=run.work, counts=counts
-        )
+        return with_texts(valid, texts, text=run.config.text, cache=run.cache, work=run.work, counts=counts)
     except ImpreciseError as problem:
         run.config = run.config.model_copy(update={"text": precision.exact(wish)})
         if run.config.text == wish:

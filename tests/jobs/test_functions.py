@@ -14,7 +14,12 @@ from churn_spark.functions import churn_probability, embed, register, summarize
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.sections import NoteSettings
 
-NOTES = ["Charged twice; write to jane@example.com.", "n/a", None, "Charged twice; write to jane@example.com."]
+NOTES = [
+    "Charged twice; write to jane@example.com.",
+    "n/a",
+    None,
+    "Charged twice; write to jane@example.com.",
+]
 
 
 def table(spark, **columns):
@@ -22,7 +27,9 @@ def table(spark, **columns):
 
 
 def test_a_note_becomes_what_a_service_makes_of_it(spark) -> None:
-    df = table(spark, note=NOTES).select(summarize()("note").alias("summary"), embed()("note").alias("vector"))
+    df = table(spark, note=NOTES).select(
+        summarize()("note").alias("summary"), embed()("note").alias("vector")
+    )
     expected, vectors = notes.prepare(NOTES, NoteSettings())
     rows = df.toArrow().to_pydict()
     assert rows["summary"] == [result.summary for result in expected]
@@ -44,7 +51,9 @@ def test_sql_says_what_the_jobs_published(spark, raw: Path, output: Path) -> Non
 
 def test_columns_are_found_by_name_and_missed_aloud(spark, output: Path) -> None:
     model = ChurnModel.load(output / "models")
-    df = table(spark, AGE=[50], tenure=[10], spend_rate=[100.0], plan_type=["monthly"], ticket_notes=["Too dear."])
+    df = table(
+        spark, AGE=[50], tenure=[10], spend_rate=[100.0], plan_type=["monthly"], ticket_notes=["Too dear."]
+    )
     score = churn_probability(model)
     record = {"customer_id": "c", **{k.lower(): v for k, v in df.first().asDict().items()}}
     answer = df.selectExpr("struct(*) AS customer").select(score("customer")).first()[0]
@@ -64,7 +73,17 @@ def test_an_error_in_a_worker_quotes_no_value(spark) -> None:
 @pytest.mark.slow
 def test_telco_equals_the_job_bit_for_bit(spark, tmp_path: Path) -> None:
     raw, layer = real_table("telco_feedback.csv"), ROOT / "conf/examples/telco.yaml"
-    place = ["-q", "--config", str(layer), "--raw", str(raw), "--output", str(tmp_path), "--set", "leakage=warn"]
+    place = [
+        "-q",
+        "--config",
+        str(layer),
+        "--raw",
+        str(raw),
+        "--output",
+        str(tmp_path),
+        "--set",
+        "leakage=warn",
+    ]
     assert main(["train", *place, "--set", "promotion.rule=always", "--set", "training.n_estimators=60"]) == 0
     assert main(["score", *place, "--score-date", "2026-01-31"]) == 0
     register(spark, str(tmp_path / "models"))

@@ -28,7 +28,9 @@ def chosen(text: Text, column: str = "note") -> str:
     return text.of(column).embedder.precision
 
 
-@pytest.mark.parametrize(("flags", "expected"), [("avx512_vnni", "int8"), ("amx_int8", "int8"), ("avx2", "float32")])
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("avx512_vnni", "int8"), ("amx_int8", "int8"), ("avx2", "float32")]
+)
 def test_auto_is_what_the_processor_does_well(machine, flags: str, expected: str) -> None:
     machine(flags)
     assert chosen(precision.decided(AUTO)) == expected
@@ -55,6 +57,10 @@ def test_exact_leaves_what_was_asked_for_by_name() -> None:
 
 
 def test_scoring_follows_the_model_whatever_the_settings_wish() -> None:
-    identities = {"note": {"precision": "int8"}, "own": {"precision": "int8"}, "remote": {"provider": "openai"}}
+    identities = {
+        "note": {"precision": "int8"},
+        "own": {"precision": "int8"},
+        "remote": {"provider": "openai"},
+    }
     text = precision.followed(AUTO, identities)
     assert [chosen(text, c) for c in identities] == ["int8", "int8", "auto"]
