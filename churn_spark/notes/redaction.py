@@ -7,6 +7,7 @@ chat also those of the turn before. Names of people and postal addresses are not
 
 from __future__ import annotations
 
+import html
 import ipaddress
 import re
 from collections import Counter
@@ -16,6 +17,7 @@ from functools import partial
 from churn_spark.contract.values import EMPTY_NOTES
 
 VERSION = "3"  # part of cache identities: change it with any rule below
+CLEANING = "2"  # the same for what `normalize` does
 KINDS = ("URL", "EMAIL", "IBAN", "CARD", "SSN", "IP", "PHONE")
 
 Match = re.Match[str]
@@ -24,10 +26,13 @@ Match = re.Match[str]
 def normalize(text: str, *, max_chars: int) -> tuple[str, bool]:
     r"""Return the text with control characters and lone surrogates as spaces and line ends as \n, stripped.
 
+    HTML's entities and line breaks (&amp;, &nbsp;, <br>) become what they stand for.
+
     A text longer than `max_chars` is cut there, or at the white space before it, so that no address or number
     is cut in two; the second value says whether it was. All else stays as written.
     """
-    text = _UNPRINTABLE.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+    plain = _unescaped(text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = _UNPRINTABLE.sub(" ", plain).strip()
     if len(text) <= max_chars:
         return text, False
     return _PARTIAL_WORD.sub("", text[: max_chars + 1])[:max_chars].rstrip(), True
@@ -66,6 +71,15 @@ def is_blank(text: str) -> bool:
     return text.strip().lower() in EMPTY_NOTES
 
 
+def _unescaped(text: str) -> str:
+    if "&" in text:
+        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), _AMPERSAND.sub("&", text))
+    return _BREAK.sub("\n", text) if "<" in text else text
+
+
+_AMPERSAND = re.compile(r"&(?:(?:amp|AMP|#0{0,5}38|#[xX]0{0,5}26);)+")
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8}\d{0,2});")
+_BREAK = re.compile(r"<(?:br[ ]?/?|/p|/div)>", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _PARTIAL_WORD = re.compile(r"(?<=\s)\S{1,80}\Z")
 _SPECIAL_TOKEN = re.compile(r"(\[(?:PAD|UNK|CLS|SEP|MASK)\])")

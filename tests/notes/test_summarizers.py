@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from churn_spark.errors import ConfigError, ResourceError
 from churn_spark.notes import generation, remote
-from churn_spark.notes.sentences import split_sentences
 from churn_spark.notes.summarizers import identity, summarize
 from churn_spark.notes.summary import Summary
 from churn_spark.settings.sections import Remote, Summarizer
@@ -31,34 +30,6 @@ NOTE = (
     "my dog likes the router. support promised a technician for the slow internet. "
     "nobody came. i will leave if the slow internet is not fixed by support."
 )
-
-# -- sentences ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "sentences"),
-    [
-        ("the service is good. autopay works!", ["the service is good.", "autopay works!"]),
-        ("I spoke to Dr. Smith, e.g. twice. He left.", ["I spoke to Dr. Smith, e.g. twice.", "He left."]),
-        ("they said no. i asked again", ["they said no.", "i asked again"]),
-        ("see no. 5 on page 2.5 of v1.2.3. done", ["see no. 5 on page 2.5 of v1.2.3.", "done"]),
-        ('he said "no." then left...  ok?! yes', ['he said "no."', "then left...", "ok?!", "yes"]),
-        ("line\nwraps\n\nnext\n- one\n2) two\nThen", ["line\nwraps", "next", "- one", "2) two", "Then"]),
-        ("服务很差。我要取消！真的？", ["服务很差。", "我要取消！", "真的？"]),
-        ("الخدمة سيئة. هل تسمعني؟ نعم", ["الخدمة سيئة.", "هل تسمعني؟", "نعم"]),
-        ("no end", ["no end"]),
-        ("", []),
-    ],
-)  # fmt: skip
-def test_split_sentences_finds_the_ends(text: str, sentences: list[str]) -> None:
-    assert split_sentences(text) == sentences
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.text(alphabet='ab. !?\n-。1"', max_size=80))
-def test_split_sentences_loses_nothing_but_white_space(text: str) -> None:
-    assert re.sub(r"\s", "", "".join(split_sentences(text))) == re.sub(r"\s", "", text)
-
 
 # -- extractive -----------------------------------------------------------------------------------------
 
@@ -145,17 +116,6 @@ def test_extractive_is_equal_in_another_process() -> None:
         )
         assert run.returncode == 0, run.stderr
         assert json.loads(run.stdout) == mine
-
-
-def test_extractive_does_thousands_of_notes_a_second() -> None:
-    notes = [f"{NOTE} {NOTE[:90]} this is note number {i}." for i in range(1000)]
-    assert 340 <= len(notes[0]) <= 360
-    seconds = []
-    for _ in range(3):
-        started = time.process_time()
-        assert {s.status for s in summarize(notes, Summarizer())} == {"ok"}
-        seconds.append(time.process_time() - started)
-    assert len(notes) / min(seconds) >= 3_000
 
 
 # -- identity -------------------------------------------------------------------------------------------
