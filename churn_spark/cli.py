@@ -64,7 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="churn-spark", description="Predict customer churn from tables and free text.")
     parser.add_argument("--version", action="version", version=f"churn-spark {__version__}")
     group = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-    for add in (_add_jobs, _add_settings, _add_models, _add_results, _add_call_list, _add_upkeep, _add_sample):
+    for add in (
+        _add_jobs,
+        _add_settings,
+        _add_models,
+        _add_results,
+        _add_call_list,
+        _add_upkeep,
+        _add_sample,
+    ):
         add(group)
     return parser
 

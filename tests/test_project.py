@@ -67,7 +67,10 @@ def test_constraints_pin_the_cpu_torch_and_every_dependency() -> None:
         if "==" in line and line[0] != "#"
     )
     assert pins["torch"] == "2.13.0"
-    for requirement in [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["spark"]]:
+    for requirement in [
+        *PROJECT["project"]["dependencies"],
+        *PROJECT["project"]["optional-dependencies"]["spark"],
+    ]:
         name = re.split(r"[<>=]", requirement)[0]
         assert name.lower() in {p.lower() for p in pins}, name
 

@@ -117,7 +117,9 @@ def _tree_probabilities(
     learning = lay_out(inputs[learn], label[learn], fold[learn], spec, max_bin=training.max_bin)
     fit = cross_fit(learning, training)
     margins = [
-        booster.inplace_predict(np.ascontiguousarray(test[:, spec.inputs_of(part.fold)]), predict_type="margin")
+        booster.inplace_predict(
+            np.ascontiguousarray(test[:, spec.inputs_of(part.fold)]), predict_type="margin"
+        )
         for part, booster in zip(learning.parts, fit.boosters, strict=True)
     ]
     calibrator = fit_calibrator(label[learn], fit.margin, fold=fold[learn])

@@ -78,7 +78,9 @@ def evaluate(provisional: ChurnModel, scores: Scores, *, losses: dict[str, Seque
             tables.append(_measured(model, cells, split="test", slice_name=slice_name, cutoff=cutoff))
     sizes = {name: round(rows.loc[rows["split"] == name, "weight"].sum()) for name in SPLITS}
     points += [
-        curves.learning_curve(loss, split=name, n=sizes["learn"]) for name, loss in losses.items() if len(loss)
+        curves.learning_curve(loss, split=name, n=sizes["learn"])
+        for name, loss in losses.items()
+        if len(loss)
     ]
     return Evaluation(
         model=model,

@@ -46,9 +46,7 @@ def export(config: Config, *, top: int, file_format: str, day: dt.date | None, t
     return Exported(path, len(rows), date)
 
 
-def write_call_list(
-    config: Config, *, top: int, form: str, day: dt.date | None, to: Path | None
-) -> Exported:
+def write_call_list(config: Config, *, top: int, form: str, day: dt.date | None, to: Path | None) -> Exported:
     """Write the call list for people: `form` html (a page to work from and to print), xlsx, or csv for Excel.
 
     Rows and errors are those of `call_list`.

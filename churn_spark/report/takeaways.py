@@ -26,7 +26,9 @@ def _roc_curve(metrics: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> str
         return ""
     line = f"Given one who leaves and one who stays, it picks the right one {percent(auc.value)} of the time."
     if unseen.value - auc.value > 0.1:
-        line += f" Out of fold it was far surer ({number(unseen.value, digits=2)}): the test customers differ."
+        line += (
+            f" Out of fold it was far surer ({number(unseen.value, digits=2)}): the test customers differ."
+        )
     return line
 
 

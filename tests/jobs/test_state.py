@@ -23,12 +23,16 @@ def test_published_folders_hold_parquet_files_only_and_polars_reads_them(output:
         assert len(pl.scan_parquet(output / name).collect()) == len(pd.read_parquet(output / name))
 
 
-def test_verify_finds_nothing_on_what_runs_have_left(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_finds_nothing_on_what_runs_have_left(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["verify", "--output", str(output)]) == 0
     assert "as they were written" in capsys.readouterr().out
 
 
-def test_verify_names_each_damage_and_what_mends_it(own_output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_names_each_damage_and_what_mends_it(
+    own_output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flip(next((own_output / "churn_scores/score_date=2026-01-30").glob("2*.parquet")))
     flip(next((own_output / "models").glob("m-*/manifest.json")))
     flip(next((own_output / "churn_notes").rglob("*.parquet")))
@@ -55,7 +59,9 @@ def test_readers_refuse_a_damaged_date(own_output: Path, capsys: pytest.CaptureF
         assert "next: churn-spark rollback --score-date 2026-01-31" in capsys.readouterr().err
 
 
-def test_yesterdays_damaged_file_does_not_stop_todays_scoring(spark: object, own_output: Path, raw: Path) -> None:
+def test_yesterdays_damaged_file_does_not_stop_todays_scoring(
+    spark: object, own_output: Path, raw: Path
+) -> None:
     (next((own_output / "churn_scores/score_date=2026-01-31").glob("2*.parquet"))).write_bytes(b"PAR1")
     place = ["-q", "--raw", str(raw), "--output", str(own_output), "--score-date", "2026-02-01"]
     assert main(["score", *place, *EVERYONE]) == 0
