@@ -6,19 +6,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from churn_spark.contract import published
-from churn_spark.contract.columns import INNER, RESERVED, Column, Contract
+from churn_spark.contract.columns import Column, Contract
 from churn_spark.contract.history import HistoryPlan
 from churn_spark.errors import ConfigError
+from churn_spark.settings import checks
 from churn_spark.settings.history import Events, History, Label
 from churn_spark.settings.locations import is_table_name
 
@@ -297,21 +295,14 @@ class Config(_Section):
         }
 
     @model_validator(mode="after")
-    def _roles_are_held_once(self) -> Config:
-        roles = [c.role for c in self.columns.values()]
-        for role, least in (("id", 1), ("label", 0), ("snapshot", 0)):
-            if not least <= roles.count(role) <= 1:  # type: ignore[arg-type]
-                names = [c.name for c in self.columns.values() if c.role == role]
-                raise ValueError(f"columns: exactly one column has role {role}, found {names or 'none'}")
-        return self
-
-    @model_validator(mode="after")
-    def _names_are_free(self) -> Config:
-        ours = {f.name for f in (*published.KEYS, *published.SCORES, *published.LINEAGE)} - {"customer_id"}
-        taken = [n for n in self.columns if n.lower() in (*RESERVED, *INNER, *ours) or "." in n]
-        taken += [n for n, c in self.columns.items() if n == "label" and c.role != "label"]
-        if taken:
-            raise ValueError(f"columns: {taken} are reserved names or hold a dot; rename them with `from:`")
+    def _columns_fit_together(self) -> Config:
+        checks.roles_are_held_once(self.columns)
+        checks.names_are_free(self.columns)
+        checks.sources_are_read_once(self.columns)
+        checks.constraints_are_of_numbers(self.training.monotone, self.columns)
+        checks.are_dates(
+            {"note_date": self.leakage.note_date, "churn_date": self.leakage.churn_date}, self.columns
+        )
         return self
 
     @model_validator(mode="after")
@@ -333,14 +324,6 @@ class Config(_Section):
         return self
 
     @model_validator(mode="after")
-    def _sources_are_read_once(self) -> Config:
-        sources = Counter(c.raw_name.lower() for c in self.columns.values())
-        twice = sorted(source for source, count in sources.items() if count > 1)
-        if twice:
-            raise ValueError(f"columns: two columns read the same source {twice}")
-        return self
-
-    @model_validator(mode="after")
     def _iceberg_has_a_catalog(self) -> Config:
         if self.tables.format == "iceberg" and not is_table_name(self.output.path):
             raise ValueError("tables.format: iceberg needs a catalog; give output as catalog.schema")
@@ -358,22 +341,6 @@ class Config(_Section):
         value = self.decision.customer_value
         if isinstance(value, str) and (value not in self.columns or self.columns[value].role != "numeric"):
             raise ValueError("decision.customer_value: neither a number nor a numeric column")
-        return self
-
-    @model_validator(mode="after")
-    def _monotone_columns_are_numeric(self) -> Config:
-        numeric = [n for n, c in self.columns.items() if c.role == "numeric"]
-        for name in sorted(set(self.training.monotone) - set(numeric)):
-            close = difflib.get_close_matches(name, numeric, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise ValueError(f"training.monotone.{name}: not a numeric column{hint}")
-        return self
-
-    @model_validator(mode="after")
-    def _leakage_names_dates(self) -> Config:
-        for key, date in (("note_date", self.leakage.note_date), ("churn_date", self.leakage.churn_date)):
-            if date is not None and (date not in self.columns or self.columns[date].kind != "date"):
-                raise ValueError(f"leakage.{key}: not a declared column of type date")
         return self
 
     @property
