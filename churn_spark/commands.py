@@ -84,8 +84,9 @@ def job(name: str) -> Command:
                 _work(run, options)
             except BaseException as problem:
                 return _failed(run, problem)
+            lines = _summary(run)  # while the session still knows its master
             run.finish()
-        say(_summary(run))
+        say(lines)
         return 0
 
     return command
@@ -198,7 +199,6 @@ def init(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def config(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-
     if options.what == "schema":
         say([json.dumps(json_schema(), indent=2)])
         return 0
