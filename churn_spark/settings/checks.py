@@ -11,6 +11,7 @@ from churn_spark.contract.columns import INNER, RESERVED, Column
 
 
 def roles_are_held_once(columns: Mapping[str, Column]) -> None:
+    """One id; at most one label and one snapshot."""
     roles = Counter(c.role for c in columns.values())
     for role, least in (("id", 1), ("label", 0), ("snapshot", 0)):
         if not least <= roles[role] <= 1:  # type: ignore[index]
@@ -19,6 +20,7 @@ def roles_are_held_once(columns: Mapping[str, Column]) -> None:
 
 
 def names_are_free(columns: Mapping[str, Column]) -> None:
+    """No column bears a name of our own tables' columns."""
     ours = {f.name for f in (*published.KEYS, *published.SCORES, *published.LINEAGE)} - {"customer_id"}
     taken = [n for n in columns if n.lower() in (*RESERVED, *INNER, *ours) or "." in n]
     taken += [n for n, c in columns.items() if n == "label" and c.role != "label"]
@@ -27,13 +29,22 @@ def names_are_free(columns: Mapping[str, Column]) -> None:
 
 
 def sources_are_read_once(columns: Mapping[str, Column]) -> None:
+    """No two columns read the same source, whatever its case."""
     sources = Counter(c.raw_name.lower() for c in columns.values())
     twice = sorted(source for source, count in sources.items() if count > 1)
     if twice:
         raise ValueError(f"columns: two columns read the same source {twice}")
 
 
+def are_texts(named: Iterable[str], columns: Mapping[str, Column]) -> None:
+    """Of `text.columns`: each column named has role text."""
+    strangers = sorted(set(named) - {n for n, c in columns.items() if c.role == "text"})
+    if strangers:
+        raise ValueError(f"text.columns: {strangers} are no columns with role text")
+
+
 def constraints_are_of_numbers(monotone: Iterable[str], columns: Mapping[str, Column]) -> None:
+    """Of `training.monotone`: each column named is numeric."""
     numeric = [n for n, c in columns.items() if c.role == "numeric"]
     for name in sorted(set(monotone) - set(numeric)):
         close = difflib.get_close_matches(name, numeric, n=1)

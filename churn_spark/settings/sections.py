@@ -299,6 +299,7 @@ class Config(_Section):
         checks.roles_are_held_once(self.columns)
         checks.names_are_free(self.columns)
         checks.sources_are_read_once(self.columns)
+        checks.are_texts(self.text.columns, self.columns)
         checks.constraints_are_of_numbers(self.training.monotone, self.columns)
         checks.are_dates(
             {"note_date": self.leakage.note_date, "churn_date": self.leakage.churn_date}, self.columns
@@ -327,13 +328,6 @@ class Config(_Section):
     def _iceberg_has_a_catalog(self) -> Config:
         if self.tables.format == "iceberg" and not is_table_name(self.output.path):
             raise ValueError("tables.format: iceberg needs a catalog; give output as catalog.schema")
-        return self
-
-    @model_validator(mode="after")
-    def _settings_of_texts_name_texts(self) -> Config:
-        strangers = sorted(set(self.text.columns) - {c.name for c in self.contract.texts})
-        if strangers:
-            raise ValueError(f"text.columns: {strangers} are no columns with role text")
         return self
 
     @model_validator(mode="after")
