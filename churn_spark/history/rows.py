@@ -43,7 +43,7 @@ class Rows:
     def lagged(self, values: Numbers, back: int) -> Numbers:
         """The value `back` rows earlier; NaN where the customer has none."""
         shifted = np.full(len(values), np.nan)
-        shifted[back:] = values[: len(values) - back]
+        shifted[back:] = values[: max(len(values) - back, 0)]
         return np.where(self.position >= back, shifted, np.nan)
 
     def since(self, happened: Flags) -> Numbers:

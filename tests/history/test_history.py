@@ -12,7 +12,7 @@ from churn_spark.contract.history import EventPlan, HistoryPlan
 from churn_spark.history.table import CUSTOMER, DAY, KIND, SNAPSHOT, history
 
 PLAN = HistoryPlan(
-    numeric=("spend",), categorical=("plan",), windows=(2,),
+    numeric=("spend",), categorical=("plan",), windows=(2, 6),
     events=(EventPlan("orders", ("amount",), windows=(7, 0), delay=1),),
 )  # fmt: skip
 Row = tuple[str, int, str, float | None, str | None, float | None]
