@@ -2,6 +2,7 @@
 
 import csv
 import datetime as dt
+import json
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,6 @@ snapshots: monthly
 label: {horizon_days: 60}
 split: {horizon_days: 60, backtest: 0}
 training: {n_estimators: 20}
-promotion: {rule: always, min_first: 0.5}
 """
 FIRST, LAST = dt.date(2025, 1, 1), dt.date(2026, 6, 30)
 
@@ -61,12 +61,13 @@ def test_an_orders_log_becomes_scores_and_a_process_gives_the_same(spark: object
         "--output",
         str(log / "out"),
     ]
-    assert main(["train", *place]) == 0
-    assert main(["score", *place, "--score-date", LAST.isoformat()]) == 0
+    pointer = {0: "champion", 21: "challenger"}[main(["train", *place])]  # whether it is promoted is not the point
+    assert main(["score", *place, "--score-date", LAST.isoformat(), "--model", pointer]) == 0
     scores = pd.read_parquet(log / "out/churn_scores").set_index("customer_id")
     assert scores["reason_1"].isin(["orders", "amount", "snapshots_seen"]).all()
 
-    model = ChurnModel.load(log / "out/models")
+    model_id = json.loads((log / f"out/models/{pointer}.json").read_text())["model_id"]
+    model = ChurnModel.load(log / "out/models" / model_id)
     events = [dict(zip(("customer_id", "date", "amount"), row, strict=True)) for row in orders()]
     panel = panel_by_hand(pd.DataFrame(events))
     newest = panel[panel["month"] == LAST.isoformat()].to_dict("records")[:40]
