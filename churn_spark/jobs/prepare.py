@@ -19,7 +19,7 @@ from churn_spark.spark import storage
 from churn_spark.spark.input.files import reading
 from churn_spark.spark.input.rules import Purpose
 from churn_spark.spark.input.sources import read_raw
-from churn_spark.spark.input.validation import Counts, check_gates, split_valid
+from churn_spark.spark.input.validation import Counts, Validated, check_gates, split_valid
 from churn_spark.spark.notes.counts import TextCounts
 from churn_spark.spark.notes.pricing import price_texts
 from churn_spark.spark.notes.stage import with_texts
@@ -47,58 +47,62 @@ def prepare_rows(run: Run, *, purpose: Purpose, as_of: dt.date | None = None) ->
 
     Without snapshots, dates and events are looked at as of the day `as_of`.
     """
-    config, contract = run.config, run.config.contract
-    cache = run.cache
     for killed in run.clear_up():
-        storage.remove(cache.staging(killed))
+        storage.remove(run.cache.staging(killed))
     with reading():
-        location = made_panel(run, labelled=purpose == "train") if config.snapshots else config.raw
-        with run.step("validate") as facts:
-            raw = read_raw(
-                run.spark,
-                location,
-                contract=contract,
-                settings=config.input,
-                need_label=purpose == "train",
-                max_row_chars=config.validation.max_row_chars,
-            )
-            for warning in raw.warnings:
-                log.warning("step=validate %s", warning)
-            checked = split_valid(
-                raw.df,
-                contract,
-                settings=config.validation,
-                purpose=purpose,
-                folder=storage.join(run.work, "validated"),
-            )
-            counts = checked.counts
-            run.record["rows"] |= {
-                "in": counts.rows_in, "valid": counts.valid, "rejected": counts.rejected,
-                "duplicates": counts.duplicates,
-            }  # fmt: skip
-            run.record["rules"] = {**counts.by_rule, **counts.by_warning}
-            facts |= {"rows": counts.rows_in, "valid": counts.valid, "rejected": counts.rejected,
-                      "duplicates": counts.duplicates}  # fmt: skip
-            if counts.rejected and not run.dry:
-                facts["table"] = _publish_rejects(run, checked.rejected)
-        check_gates(counts, settings=config.validation, purpose=purpose)
-        valid = _limited(checked.valid, contract, run.limit)
-        texts = [c.name for c in contract.texts]
+        location = made_panel(run, labelled=purpose == "train") if run.config.snapshots else run.config.raw
+        checked = _validated(run, location, purpose)
+        valid = _limited(checked.valid, run.config.contract, run.limit)
         if run.dry:
-            with run.step("price") as facts:
-                facts |= price_texts(valid, texts, text=precision.decided(config.text), cache=cache)
-            return Prepared(valid, counts, TextCounts())
+            _price(run, valid)
+            return Prepared(valid, checked.counts, TextCounts())
         valid = with_history(run, valid, as_of=as_of)
-        with run.step("text") as facts:
-            text_counts = TextCounts()
-            try:
-                df = _with_texts(run, valid, text_counts)
-            finally:
-                run.record["text"] = asdict(text_counts)
-            facts |= {"notes": text_counts.notes, "distinct": text_counts.distinct,
-                      "computed": text_counts.computed, "embedded": text_counts.embeddings_computed,
-                      "table": cache.folder}  # fmt: skip
-    return Prepared(df, counts, text_counts)
+        df, texts = _texts(run, valid)
+        return Prepared(df, checked.counts, texts)
+
+
+def _validated(run: Run, location: str, purpose: Purpose) -> Validated:
+    """Read and check the raw table; says in the run's record what became of its rows. Raises InputError by its gates."""
+    config, contract = run.config, run.config.contract
+    with run.step("validate") as step:
+        raw = read_raw(
+            run.spark, location, contract=contract, settings=config.input, need_label=purpose == "train",
+            max_row_chars=config.validation.max_row_chars,
+        )  # fmt: skip
+        for warning in raw.warnings:
+            log.warning("step=validate %s", warning)
+        checked = split_valid(
+            raw.df, contract, settings=config.validation, purpose=purpose,
+            folder=storage.join(run.work, "validated"),
+        )  # fmt: skip
+        counts = checked.counts
+        rows = {name: getattr(counts, name) for name in ("valid", "rejected", "duplicates")}
+        run.record["rows"] |= {"in": counts.rows_in, **rows}
+        run.record["rules"] = {**counts.by_rule, **counts.by_warning}
+        step |= {"rows": counts.rows_in, **rows}
+        if counts.rejected and not run.dry:
+            step["table"] = _publish_rejects(run, checked.rejected)
+    check_gates(counts, settings=config.validation, purpose=purpose)
+    return checked
+
+
+def _price(run: Run, valid: DataFrame) -> None:
+    texts = [c.name for c in run.config.contract.texts]
+    with run.step("price") as step:
+        step |= price_texts(valid, texts, text=precision.decided(run.config.text), cache=run.cache)
+
+
+def _texts(run: Run, valid: DataFrame) -> tuple[DataFrame, TextCounts]:
+    """Prepared rows, and what was counted; the run's record keeps the counts of a stage that fails, too."""
+    counts = TextCounts()
+    with run.step("text") as step:
+        try:
+            df = _with_texts(run, valid, counts)
+        finally:
+            run.record["text"] = asdict(counts)
+        step |= {"notes": counts.notes, "distinct": counts.distinct, "computed": counts.computed,
+                 "embedded": counts.embeddings_computed, "table": run.cache.folder}  # fmt: skip
+    return df, counts
 
 
 def _with_texts(run: Run, valid: DataFrame, counts: TextCounts) -> DataFrame:
