@@ -62,7 +62,7 @@ def prepare_rows(run: Run, *, purpose: Purpose, as_of: dt.date | None = None) ->
 
 
 def _validated(run: Run, location: str, purpose: Purpose) -> Validated:
-    """Read and check the raw table; says in the run's record what became of its rows. Raises InputError by its gates."""
+    """Read and check the raw table; the record says what became of its rows. Raises InputError by its gates."""
     config, contract = run.config, run.config.contract
     with run.step("validate") as step:
         raw = read_raw(
