@@ -98,7 +98,9 @@ def capture(counts: Counts, *, share: float) -> Floats:
 
 
 def probability_metrics(counts: Counts) -> dict[str, Floats]:
-    """Return log_loss, brier, brier_skill (against the base rate), ece, base_rate and mean_probability."""
+    """Return log_loss, brier, brier_skill (against the base rate), ece, base_rate, mean_probability and
+    expected_observed: churners expected by the probabilities for each that there was.
+    """
     p, customers = counts.score, counts.customers.sum(-1)
     base_rate = ratio(counts.churned.sum(-1), customers)
     loss = -(xlogy(counts.churned, np.maximum(p, 1e-15)) + xlogy(counts.stayed, np.maximum(1 - p, 1e-15)))
@@ -112,6 +114,7 @@ def probability_metrics(counts: Counts) -> dict[str, Floats]:
         "ece": ratio(gaps.sum(-1), customers),
         "base_rate": base_rate,
         "mean_probability": ratio((p * counts.customers).sum(-1), customers),
+        "expected_observed": ratio((p * counts.customers).sum(-1), counts.churned.sum(-1)),
     }
 
 

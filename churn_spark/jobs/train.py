@@ -121,6 +121,9 @@ def _split(run: Run, prepared: DataFrame) -> DataFrame:
         step |= count_splits(labelled, contract.label.name)
         run.record["split"] = dict(step)
         used = labelled.where(F.col("split").isin(*SPLITS))
+        if contract.snapshot:
+            newest = used.where("split = 'learn'").agg(F.max(contract.snapshot.name)).collect()[0][0]
+            run.record["learned_until"] = newest.isoformat()
         return used.withColumn("_fold", fold_of(contract.id.name, split))
 
 
@@ -225,7 +228,10 @@ def _promote(run: Run, result: Evaluation, insights: Insights, verdict: Verdict)
     """Make the new model champion, or end the run where a gate says no."""
     with run.step("promote") as step:
         step |= {"promoted": verdict.promoted, "why": verdict.why}
-        _refuse_unless_promoted(run, verdict)
+        run.record["promoted"] = verdict.promoted
+        if not verdict.promoted:
+            _keep_champion(run, verdict)
+            return
         _publish_measurements(run, result, insights)
         registry.set_champion(
             run.config.models_path,
@@ -332,6 +338,7 @@ def _provisional(run: Run, chosen: Chosen, booster: xgb.Booster) -> ChurnModel:
         "quote_from": config.scoring.quote_from,
         "versions": run.record["versions"],
         "rows": run.record["rows"],
+        "learned_until": run.record.get("learned_until"),
     }
     return ChurnModel("", booster, chosen.inputs.spec, IDENTITY, policy, contract, config.text, manifest)
 
@@ -371,14 +378,15 @@ def _verdict(
     return verdict
 
 
-def _refuse_unless_promoted(run: Run, verdict: Verdict) -> None:
-    """End the run where a gate says no: only the package stays, for its report and as the challenger."""
-    if not verdict.promoted:
-        models, model_id = run.config.models_path, str(run.record["model_id"])
-        registry.set_challenger(models, model_id, run_id=run.run_id, at=run.started_at, why=verdict.why)
+def _keep_champion(run: Run, verdict: Verdict) -> None:
+    """Name the model the challenger; only its package stays. Raises GateError with promotion.on_refusal: fail."""
+    models, model_id = run.config.models_path, str(run.record["model_id"])
+    registry.set_challenger(models, model_id, run_id=run.run_id, at=run.started_at, why=verdict.why)
+    if run.config.promotion.on_refusal == "fail":
         raise GateError(
             f"the new model was not promoted: {verdict.why}",
             where=storage.join(models, model_id),
             fix="read its report.html; the champion stays, unless you accept the new one: "
             "--set promotion.rule=always",
         )
+    log.warning("step=promote promoted=False why=%s", verdict.why)

@@ -209,9 +209,11 @@ class Decision(_Section):
 
 class Promotion(_Section):
     metric: Literal["log_loss", "brier", "roc_auc", "pr_auc", "profit"] = "log_loss"
-    rule: Literal["better", "not_worse", "always"] = "better"
+    rule: Literal["newer", "better", "not_worse", "always"] = "newer"
+    margin: Share = 0.02
+    on_refusal: Literal["ok", "fail"] = "ok"
     min_first: Share = 0.55
-    max_ece: Share = 0.05
+    max_ece: Share | None = None
 
 
 class Scoring(_Section):

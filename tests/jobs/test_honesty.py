@@ -20,7 +20,8 @@ def test_shuffled_labels_cannot_be_learnt_and_are_not_promoted(spark, tmp_path: 
     random.Random(1).shuffle(labels)
     frame = pd.DataFrame(rows).assign(churn=labels).drop(columns="ticket_notes")
     frame.to_csv(tmp_path / "shuffled.csv", index=False)
-    settings = ["--set", "columns.ticket_notes=null", "--set", "split.test=0.6"]
+    settings = ["--set", "columns.ticket_notes=null", "--set", "split.test=0.6",
+                "--set", "promotion.on_refusal=fail"]  # fmt: skip
     place = ["--raw", str(tmp_path / "shuffled.csv"), "--output", str(tmp_path / "out")]
     assert main(["train", "-q", *place, *FAST, *settings]) == 21
     assert 0.45 < last_run(tmp_path / "out")["metrics"]["roc_auc"] < 0.55
@@ -44,7 +45,7 @@ def test_perturbed_test_rows_change_nothing_that_was_fitted(
     frame.to_csv(tmp_path / "perturbed.csv", index=False)
     place = ["--raw", str(tmp_path / "perturbed.csv"), "--output", str(tmp_path / "out")]
     notes = ["--set", f"text.cache={own_output / 'churn_notes'}"]
-    code = main(["train", "-q", *place, *FAST, *notes])
+    code = main(["train", "-q", *place, *FAST, *notes, "--set", "promotion.on_refusal=fail"])
     record = last_run(tmp_path / "out")
     assert code == record["exit_code"] == 21  # the flipped labels look like a model worse than none
     assert record["model_id"] == json.loads((own_output / "models/champion.json").read_text())["model_id"]

@@ -20,6 +20,8 @@ from churn_spark.spark.notes.stage import with_texts
 from churn_spark.spark.training.evaluate import collect_pairs, with_margin
 from churn_spark.spark.training.registry import check_columns, load_model, read_pointer
 
+MORE_ROWS = 1.1  # times the champion's: without dates, the only sign of newer rows
+
 
 def challenge(
     df: DataFrame, model: ChurnModel, *, config: Config, cache: Cache, folder: str
@@ -62,6 +64,7 @@ def compare(pairs: pd.DataFrame, model: ChurnModel, champion: ChurnModel, *, spl
         differences.assign(baseline="champion", n=len(label)),
         metrics.agreement(new, old, weight=drawn["weight"]),
         "" if _unseen(champion, split) else "it may have learnt from some of these rows, which favours it",
+        _is_newer(model, champion),
     )
 
 
@@ -84,6 +87,15 @@ def _as_it_reads(df: DataFrame, champion: ChurnModel, *, ours: Text, cache: Cach
         work=folder,
         counts=TextCounts(),
     )
+
+
+def _is_newer(model: ChurnModel, champion: ChurnModel) -> bool:
+    """Whether a model learned from a later snapshot; without snapshots, from a tenth more rows."""
+    mine, theirs = (m.manifest.get("learned_until") for m in (model, champion))
+    if mine and theirs:
+        return bool(mine > theirs)
+    rows, before = (m.manifest.get("rows", {}).get("valid", 0) for m in (model, champion))
+    return bool(rows >= MORE_ROWS * before > 0)
 
 
 def _unseen(champion: ChurnModel, split: Split) -> bool:

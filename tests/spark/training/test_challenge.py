@@ -29,8 +29,9 @@ def test_a_challenger_that_is_not_better_stays_one_until_it_is_accepted(
     stump = [*place, *FAST, "--set", "training.max_depth=1", "--set", "training.n_estimators=1"]
     before = (champion / "models/champion.json").read_text()
 
-    assert main(["train", *stump]) == 21
-    assert "not better than the champion's" in capsys.readouterr().err
+    assert main(["train", *stump]) == 0
+    assert last_run(champion)["promoted"] is False
+    assert "not better than the champion's" in last_run(champion)["promotion"]["why"]
     assert (champion / "models/champion.json").read_text() == before
     assert not (champion / "churn_metrics").exists()
     record = last_run(champion)["promotion"]
@@ -70,6 +71,6 @@ def test_a_challenger_of_other_columns_or_vectors(
 ) -> None:
     """Without a column the champion needs it cannot be compared; with other vectors each model reads its own."""
 
-    place = ["-q", "--raw", str(raw), "--output", str(champion), *FAST]
+    place = ["-q", "--raw", str(raw), "--output", str(champion), *FAST, "--set", "promotion.on_refusal=fail"]
     assert main(["train", *place, "--set", "training.n_estimators=2", *layer]) == 21
     assert words in capsys.readouterr().err
