@@ -45,7 +45,10 @@ class Column(BaseModel):
     allowed: tuple[str, ...] | None = Field(None, description="the only values accepted")
     required: bool = Field(False, description="a missing value rejects the row")
     pattern: str | None = Field(None, description="regular expression the whole value must match")
-    description: str | None = Field(None, description="comment on the column in every table")
+    description: str | None = Field(
+        None, description="comment on the column in every table, and its name in reasons"
+    )
+    unit: str | None = Field(None, description="unit of its values, for the reasons in words")
     of: str = Field(
         "", description="whose history it tells; empty for a column of the raw table", exclude=True
     )

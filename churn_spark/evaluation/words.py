@@ -43,8 +43,9 @@ def interval(measure: Measure, show: Any = number) -> str:
 
 
 def plain(text: object, *, limit: int = 0) -> str:
-    """Any name or text on one line, without control characters, cut in the middle beyond `limit`."""
+    """Any name or text on one line, without control characters, cut between words in its middle beyond `limit`."""
     line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
     if not limit or len(line) <= limit:
         return line
-    return line[: limit // 2].rstrip() + "…" + line[len(line) - (limit - limit // 2 - 1) :].lstrip()
+    begin, end = line[: limit // 2], line[len(line) - (limit - limit // 2 - 1) :]
+    return (begin.rpartition(" ")[0] or begin).rstrip() + "…" + (end.partition(" ")[2] or end).lstrip()

@@ -117,6 +117,7 @@ class ChurnModel:
         told = reasons.in_words(
             effects, groups, self._values_to_tell(frame), quotes=quotes,
             templates={**self._ago_templates, **(templates or {})},
+            wording=self._wording, raising_first=scored["recommended"],
         )  # fmt: skip
         for rank in (1, 2, 3):
             found = told.top(rank if rank <= top else len(groups) + 1)
@@ -160,6 +161,13 @@ class ChurnModel:
             return np.where(np.isnan(vectors[:, 0]), np.nan, moved)
 
         return moves
+
+    @cached_property
+    def _wording(self) -> dict[str, reasons.Wording]:
+        typical = self.manifest.get("typical", {})
+        return {
+            c.name: reasons.Wording(c.description, c.unit, typical.get(c.name)) for c in self.contract.columns
+        }
 
     def margin(self, matrix: Matrix) -> Matrix:
         """The booster's raw log-odds, float32 of shape (n,), for model inputs as `assemble` makes them."""

@@ -20,6 +20,7 @@ Places = npt.NDArray[np.intp]
 Embed = Callable[[str, Places, list[str]], Matrix]
 # How far the score of each row moves towards its text's effect by what is missing in the text.
 Moves = Callable[[Places, list[str]], Matrix]
+OWN_EFFECT = 0.05  # log-odds: a sentence whose absence moves the score less is not what moved it
 
 
 def cut_off(policy: Policy, band: str) -> float:
@@ -40,7 +41,8 @@ def telling_sentences(
 ) -> list[str | None]:
     """The summaries, and for the rows `wanted` only the sentence that moved the score most.
 
-    A summary stays whole where it has one sentence, or where a vector could not be had.
+    A summary stays whole where it has one sentence, where none has an effect of its own, or where a vector could not
+    be had.
     """
     told = list(summaries)
     parts = {row: found for row in np.flatnonzero(wanted).tolist() if (found := left_out(summaries[row]))}
@@ -52,6 +54,6 @@ def telling_sentences(
     for row, found in parts.items():
         of_row = moved[start : start + len(found)]
         start += len(found)
-        if not np.isnan(of_row).any():
+        if np.max(of_row) >= OWN_EFFECT:  # never so where a vector is missing
             told[row] = list(found)[int(np.argmax(of_row))]
     return told

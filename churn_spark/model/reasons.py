@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from churn_spark.arrays import Columns, Matrix, python_values
 
+Places = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
+
 BASELINE = "baseline"
 BASELINE_TEXT = "Where every customer starts"
+
+
+LEAST_EFFECT, LEAST_SHARE = 0.1, 0.1  # log-odds, and of all effects together: what is less is not named
+
+
+class Wording(NamedTuple):
+    """How a column is spoken of: its description and unit as declared, and the value that half of customers exceed."""
+
+    description: str | None = None
+    unit: str | None = None
+    typical: float | None = None
 
 
 @dataclass(frozen=True)
@@ -21,26 +35,44 @@ class Reasons:
 
     `effects` is float32 (n, groups + 1), the baseline last: rows add up to the booster's margin. `values` and
     `texts` hold one list per group; a text column has no value. `order` ranks the groups of each row by the
-    strength of their effect.
+    strength of their effect. `named` ranks those worth naming, -1 where there are no more.
     """
 
     groups: tuple[str, ...]
     effects: Matrix
     values: tuple[list[str | None], ...]
     texts: tuple[list[str], ...]
-    order: npt.NDArray[np.intp]
+    order: Places
+    named: Places
 
     def top(self, rank: int) -> tuple[list[str | None], Matrix, list[str | None]]:
-        """Column, effect and sentence of each row's reason number `rank` (from 1); empty where none has effect."""
+        """Column, effect and sentence of each row's reason number `rank` (from 1); empty where there is none."""
         rows = len(self.effects)
         if rank > len(self.groups):
             return [None] * rows, np.full(rows, np.nan, np.float32), [None] * rows
-        chosen = self.order[:, rank - 1]
-        effect = self.effects[np.arange(rows), chosen]
-        told = effect != 0
-        names = [self.groups[j] if t else None for j, t in zip(chosen, told, strict=True)]
-        texts = [self.texts[j][i] if t else None for i, (j, t) in enumerate(zip(chosen, told, strict=True))]
-        return names, np.where(told, effect, np.nan).astype(np.float32), texts
+        chosen = self.named[:, rank - 1]
+        effect = np.where(chosen < 0, np.nan, self.effects[np.arange(rows), chosen]).astype(np.float32)
+        names = [self.groups[j] if j >= 0 else None for j in chosen]
+        texts = [self.texts[j][i] if j >= 0 else None for i, j in enumerate(chosen)]
+        return names, effect, texts
+
+
+def worth_naming(effects: Matrix, order: Places, *, raising_first: Flags | None = None) -> Places:
+    """The groups to name, by rank, -1 where there are no more; `effects` (n, groups) and their `order` by strength.
+
+    An effect counts from a tenth of a log-odds and a tenth of all effects on. Rows of `raising_first` (customers to
+    be contacted) name what raises their risk before what lowers it, and nothing where nothing raises it.
+    """
+    strength = np.abs(effects)
+    counts = strength >= np.maximum(LEAST_EFFECT, LEAST_SHARE * strength.sum(axis=1, keepdims=True))
+    raising = counts & (effects > 0)
+    if raising_first is None:
+        raising_first = np.zeros(len(effects), bool)
+    counts &= ~raising_first[:, None] | raising.any(axis=1, keepdims=True)
+    group = np.where(counts, np.where(raising & raising_first[:, None], 0, 1), 2)
+    place = np.argsort(np.take_along_axis(group, order, axis=1), axis=1, kind="stable")
+    ranked = np.take_along_axis(order, place, axis=1)
+    return np.where(np.take_along_axis(counts, ranked, axis=1), ranked, -1)
 
 
 def grouped_contributions(contributions: Matrix, sources: Sequence[str]) -> tuple[tuple[str, ...], Matrix]:
@@ -64,57 +96,98 @@ def in_words(
     *,
     quotes: Mapping[str, Sequence[str | None]],
     templates: Mapping[str, str],
+    wording: Mapping[str, Wording] | None = None,
+    raising_first: Flags | None = None,
 ) -> Reasons:
     """Put grouped effects into words.
 
     `columns` holds the values by name, `quotes` for each text column the words to quote per row; `templates` a
-    sentence per column with {value} and {direction}, instead of the built-in wording.
+    sentence per column with {value} and {direction}, instead of the built-in wording. `raising_first`: see
+    `worth_naming`.
     """
     values: list[list[str | None]] = []
     texts: list[list[str]] = []
     for place, group in enumerate(groups):
         is_text = group in quotes
         raw = list(quotes[group]) if is_text else python_values(columns[group])
-        say = _Words(group, is_text, templates.get(group))
+        say = _Words(group, is_text, templates.get(group), (wording or {}).get(group, Wording()))
         texts.append([say(v, e) for v, e in zip(raw, effects[:, place].tolist(), strict=True)])
         values.append([None] * len(raw) if is_text else [format_value(v) for v in raw])
-    order = np.argsort(-np.abs(effects[:, : len(groups)]), axis=1, kind="stable")
-    return Reasons(tuple(groups), effects, tuple(values), tuple(texts), order)
+    own = effects[:, : len(groups)]
+    order = np.argsort(-np.abs(own), axis=1, kind="stable")
+    named = worth_naming(own, order, raising_first=raising_first)
+    return Reasons(tuple(groups), effects, tuple(values), tuple(texts), order, named)
 
 
-YES = ("1", "yes", "true", "y", "t")
-NO = ("0", "no", "false", "n", "f")
+YES, NO = ("yes", "true"), ("no", "false")
+CODES = {"1": "yes", "y": "yes", "t": "yes", "0": "no", "n": "no", "f": "no"}
+KINDS = (
+    "gender",
+    "sex",
+    "type",
+    "class",
+    "code",
+    "group",
+    "segment",
+    "category",
+    "plan",
+    "level",
+    "tier",
+    "region",
+)
+LONGEST_DESCRIPTION = 40  # characters that still read as a name
 
 
 class _Words:
     """The sentence for one column's effect: called with its value, or the words to quote, and the effect."""
 
-    def __init__(self, column: str, is_text: bool, template: str | None) -> None:
-        self.name = column.replace("_", " ").strip()
-        self.is_text, self.template = is_text, template
-        self.is_plural = self.name.endswith("s") and not self.name.endswith(("ss", "us", "is"))
+    def __init__(self, column: str, is_text: bool, template: str | None, wording: Wording) -> None:
+        described = wording.description or ""
+        self.has_description = 0 < len(described) <= LONGEST_DESCRIPTION
+        self.name = described if self.has_description else column.replace("_", " ").strip()
+        self.is_text, self.template, self.wording = is_text, template, wording
+        self.is_kind = column.lower().rpartition("_")[2] in KINDS
+        self.is_plural = not self.has_description and (
+            self.name.endswith("s") and not self.name.endswith(("ss", "us", "is"))
+        )
 
     def __call__(self, value: Any, effect: float) -> str:
         direction = "raises" if effect > 0 else "lowers" if effect < 0 else "does not change"
-        shown = format_value(value)
+        written = format_value(value)
         if self.template is not None:
-            return self.template.replace("{value}", shown or "unknown").replace("{direction}", direction)
+            return self.template.replace("{value}", written or "unknown").replace("{direction}", direction)
         if self.is_text:
-            known = f"What the notes say {direction} the risk: “{shown}”"
-            return known if shown else f"Having no note {direction} the risk"
-        if shown is None:
+            quoted = f"What the notes say {direction} the risk: “{written}”"
+            return quoted if written else f"Having no note {direction} the risk"
+        if written is None:
             be = "are" if self.is_plural else "is"
             return f"{_capital(self.name)} {be} not known, which {direction} the risk"
         if self.is_plural:
             direction = "raise" if effect > 0 else "lower" if effect < 0 else "do not change"
-        return f"{self._subject(value, shown)} {direction} the risk"
+        subject = self._word(written) if isinstance(value, str) else self._amount(written)
+        return f"{subject} {direction} the risk"
 
-    def _subject(self, value: Any, shown: str) -> str:
-        if not isinstance(value, str):
-            return f"{_capital(self.name)} of {shown}"
-        if shown.lower() in NO:
-            return f"No {self.name}"
-        return _capital(self.name) if shown.lower() in YES else f"{_capital(self.name)} “{shown}”"
+    def _amount(self, written: str) -> str:
+        unit = f" {self.wording.unit}" if self.wording.unit else ""
+        typical = format_value(self.wording.typical)
+        compared = f" (typical: {typical})" if typical and typical != written else ""
+        return f"{_capital(self.name)}{self._of}{written}{unit}{compared}"
+
+    @property
+    def _of(self) -> str:
+        return ": " if self.has_description else " of "
+
+    def _word(self, written: str) -> str:
+        word = written.lower()
+        if word in CODES and not self.is_kind:
+            return _capital(self.name) if CODES[word] == "yes" else f"{_capital(self.name)}: no"
+        if word in (*YES, *NO) and not self.has_description:
+            return _capital(self.name) if word in YES else f"No {self.name}"
+        return (
+            f"{_capital(self.name)}: {written}"
+            if self.has_description
+            else f"{_capital(self.name)} “{written}”"
+        )
 
 
 def _capital(text: str) -> str:

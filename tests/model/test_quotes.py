@@ -15,11 +15,12 @@ def test_left_out_takes_away_one_sentence_at_a_time() -> None:
 
 
 def test_telling_sentences_picks_what_moved_the_score_most() -> None:
-    summaries = ["Slow line. No refund.", "Fine. Thanks.", "One only.", None, "Odd. Lost."]
-    wanted = np.array([True, False, True, True, True])
-    moved = {"No refund.": 0.1, "Slow line.": 0.7, "Lost.": np.nan, "Odd.": 0.2}  # by what remains
+    summaries = ["Slow line. No refund.", "Fine. Thanks.", "One only.", None, "Odd. Lost.", "Hi. Bye."]
+    wanted = np.array([True, False, True, True, True, True])
+    moved = {"Hi.": 0.01, "Bye.": -0.2}  # no effect of its own
+    moved |= {"No refund.": 0.1, "Slow line.": 0.7, "Lost.": np.nan, "Odd.": 0.2}  # by what remains
     told = telling_sentences(summaries, wanted, lambda rows, parts: np.array([moved[p] for p in parts]))
-    assert told == ["No refund.", "Fine. Thanks.", "One only.", None, "Odd. Lost."]
+    assert told == ["No refund.", "Fine. Thanks.", "One only.", None, "Odd. Lost.", "Hi. Bye."]
 
 
 @pytest.mark.parametrize(("band", "cut"), [("low", 0), ("high", 0.5), ("very_high", 0.75), ("none", np.inf)])

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from churn_spark.model.reasons import grouped_contributions, in_words
+from churn_spark.model.reasons import Wording, grouped_contributions, in_words, worth_naming
 
 SOURCES = ["age", "plan", "note", "note"]
 
@@ -55,5 +55,43 @@ def test_in_words_reads_aloud() -> None:
     assert sentence("contract", "two year", -0.2) == "Contract “two year” lowers the risk"
     assert sentence("tech_support", "no", 0.2) == "No tech support raises the risk"
     assert sentence("senior_citizen", "1", 0.2) == "Senior citizen raises the risk"
+    assert sentence("senior_citizen", "0", -0.2) == "Senior citizen: no lowers the risk"
+    assert sentence("gender", "0", 0.2) == "Gender “0” raises the risk"
     assert sentence("complaints", 1.0, 0.2) == "Complaints of 1 raise the risk"
     assert sentence("dependents", None, -0.1) == "Dependents are not known, which lowers the risk"
+
+
+def test_in_words_speaks_the_companys_words() -> None:
+    def said(value: object, **wording: object) -> str | None:
+        effects = np.array([[0.5, 0.0]], np.float32)
+        words = {"tenure": Wording(**wording)}  # type: ignore[arg-type]
+        return in_words(
+            effects, ["tenure"], {"tenure": [value]}, quotes={}, templates={}, wording=words
+        ).top(1)[2][0]  # fmt: skip
+
+    assert said(0.0, unit="months", typical=16.0) == "Tenure of 0 months (typical: 16) raises the risk"
+    assert said(16.0, unit="months", typical=16.0) == "Tenure of 16 months raises the risk"
+    assert said(0.0, description="months as a customer", typical=16.0) == (
+        "Months as a customer: 0 (typical: 16) raises the risk"
+    )
+    assert said(2.0, description="a comment that is too long to be read as the name of a column") == (
+        "Tenure of 2 raises the risk"
+    )
+
+
+def named(effects: list[float], *, recommended: bool) -> list[int]:
+    own = np.array([effects], np.float32)
+    order = np.argsort(-np.abs(own), axis=1, kind="stable")
+    return worth_naming(own, order, raising_first=np.array([recommended]))[0].tolist()
+
+
+def test_worth_naming_tells_the_recommended_first_what_raises_their_risk() -> None:
+    assert named([-2.0, 0.5, 1.0], recommended=False) == [0, 2, 1]
+    assert named([-2.0, 0.5, 1.0], recommended=True) == [2, 1, 0]
+    assert named([-2.0, -0.5, 0.05], recommended=True) == [-1, -1, -1]  # nothing raises it: no reason to call
+
+
+def test_worth_naming_leaves_out_what_is_small_by_itself_or_beside_the_others() -> None:
+    assert named([0.09, 0.01, 0.0], recommended=False) == [-1, -1, -1]
+    assert named([3.0, 0.2, 0.5], recommended=False) == [0, 2, -1]
+    assert named([1.0, 0.5, 0.2], recommended=False) == [0, 1, 2]
