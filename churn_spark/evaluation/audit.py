@@ -21,15 +21,22 @@ from churn_spark.evaluation.findings import SHARED_BY, Finding
 from churn_spark.evaluation.words import number, percent
 from churn_spark.settings.sections import Leakage
 
-# Names of things that only exist once a customer has left, in snake_case.
-AFTER_THE_EVENT = re.compile(
-    r"^((is|has|was|date|time|reason)_)?(cancel\w*|churn\w*|terminat\w*|deactivat\w*|closed|closing|closure)(_|$)"
-    r"|(^|_)(cancel\w*|churn\w*|terminat\w*|deactivat\w*|closed|closing|closure|exit|left|lost|leave|leaving)"
-    r"_(date|day|month|at|on|ts|time|timestamp|flag|label)$"
-    r"|^(account|contract|customer|service|subscription)_(closed|cancel\w*|terminated|deactivated|left|lost)$"
-    r"|^(has|is)_left$|_reason$|^reason_for_",
-    re.I,
-)
+# Words of a name that only make sense once a customer has left, by how they begin.
+LEFT = ("attrit", "cancel", "ceas", "churn", "deactivat", "defect", "disconnect", "inactivat", "leaver", "offboard",
+        "resign", "terminat", "unsubscrib", "winback", "withdrew", "withdrawn")  # fmt: skip
+# Words that do so beside a day, a flag, a reason or whom it happened to.
+MAYBE_LEFT = {"closed", "closing", "closure", "departed", "departure", "ended", "exit", "exited", "expired", "final",
+              "lapsed", "leave", "leaving", "left", "lost", "quit", "stopped"}  # fmt: skip
+BESIDE = {"account", "at", "bill", "code", "contract", "customer", "date", "day", "flag", "has", "interview", "invoice",
+          "is", "label", "month", "on", "policy", "reason", "service", "since", "status", "subscription", "survey",
+          "time", "timestamp", "ts", "user", "was", "year"}  # fmt: skip
+# Words of things that customers do while they stay, however often; and of what was known before.
+BEFORE = {"appointments", "before", "bookings", "calls", "cases", "claims", "complaints", "count", "earlier",
+          "flights", "free", "history", "meetings", "num", "number", "opportunities", "orders",
+          "packets", "past", "previous", "previously", "prior", "rate", "remaining", "reservations", "rides",
+          "tasks", "tickets", "times", "trips", "visits"}  # fmt: skip
+TABLE_RANKS = 0.6  # ROC-AUC: a table that ranks no better is beaten by any note
+MISSING_TELLS, ALONE, ABOVE_NEXT = 0.7, 0.8, 0.1  # ROC-AUC
 FOLDS = 5
 BINS = 20  # of a numeric column, so that a curve that turns is seen too
 TELLING_ODDS = 8.0  # times the usual odds of leaving: a note with such a phrase knows the answer
@@ -43,15 +50,46 @@ REPEATED = 0.05  # of the different notes of test customers
 
 
 def column_findings(aucs: Mapping[str, float], leakage: Leakage) -> list[Finding]:
-    """Columns that all but are the label (`fail`) or come close to it (`warn`), by single-column ROC-AUC."""
+    """Columns that all but are the label (`fail`) or come close to it (`warn`), by single-column ROC-AUC.
+
+    One that is far above all others is a question (`ask`).
+    """
     findings = []
+    best = sorted(aucs.values(), reverse=True)
+    far = len(best) > 1 and best[0] > ALONE and best[0] > best[1] + ABOVE_NEXT
     for name, auc in aucs.items():
         says = f"{name} alone separates churners from the others with ROC-AUC {number(auc)}"
         if auc > leakage.max_auc:
             findings.append(Finding("fail", "column_is_the_label", says, name))
         elif auc > leakage.warn_auc:
             findings.append(Finding("warn", "column_is_almost_the_label", says, name))
+        elif far and auc == best[0]:
+            asks = f"{says}, the next best {number(best[1])}: was it known on the day of scoring?"
+            findings.append(Finding("ask", "column_stands_apart", asks, name))
     return findings
+
+
+def missing_findings(frame: pd.DataFrame, label: npt.ArrayLike, *, columns: Sequence[str]) -> list[Finding]:
+    """Columns that are filled, or empty, above all for those who left: often written when they did."""
+    y = np.asarray(label, dtype=float)
+    findings = []
+    for name in columns if len(set(y)) == 2 else ():
+        auc = float(roc_auc_score(y, frame[name].isna()))
+        if max(auc, 1 - auc) > MISSING_TELLS:
+            says = (
+                f"whether {name} is missing separates churners from the others with ROC-AUC "
+                f"{number(max(auc, 1 - auc))}: was it known on the day of scoring?"
+            )
+            findings.append(Finding("ask", "missing_tells_the_answer", says, name))
+    return findings
+
+
+def sounds_after_the_event(name: str) -> bool:
+    """Whether a column's name speaks of something that is only known once a customer has left."""
+    words = set(_snake(name).split("_"))
+    if words & BEFORE:
+        return False
+    return any(w.startswith(LEFT) for w in words) or (bool(words & MAYBE_LEFT) and bool(words & BESIDE))
 
 
 def name_findings(columns: Iterable[Column], *, known: Sequence[str | None] = ()) -> list[Finding]:
@@ -64,7 +102,7 @@ def name_findings(columns: Iterable[Column], *, known: Sequence[str | None] = ()
             c.name,
         )
         for c in columns
-        if c.name not in known and any(AFTER_THE_EVENT.search(_snake(n)) for n in (c.name, c.raw_name))
+        if c.name not in known and any(map(sounds_after_the_event, (c.name, c.raw_name)))
     ]
 
 
@@ -244,8 +282,8 @@ def panel_findings(shared: int, customers: int) -> list[Finding]:
 
 
 def text_findings(columns: Sequence[str], ablations: Ablations) -> list[Finding]:
-    """Notes that alone beat the table by more than chance; honest notes seldom do (De Caigny et al. 2020)."""
-    if not ablations.gain.low > 0:
+    """Notes that alone beat a table that ranks by more than chance; honest ones seldom do (De Caigny et al. 2020)."""
+    if not (ablations.gain.low > 0 and ablations.table.low > TABLE_RANKS):
         return []
     says = (
         f"among customers with a note, {', '.join(columns)} alone reaches ROC-AUC {number(ablations.text.value)}, "

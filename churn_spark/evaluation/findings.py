@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-Severity = Literal["fail", "warn", "ok"]
+Severity = Literal["fail", "warn", "ask", "ok"]
 
 SHARED_BY = 20  # customers: words that fewer of them use could tell of a person
 

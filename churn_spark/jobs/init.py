@@ -16,7 +16,7 @@ import pandas as pd
 from churn_spark.contract.columns import INNER, RESERVED, Column
 from churn_spark.contract.rules import check_value
 from churn_spark.contract.values import FALSE, MISSING, SPACE, TRUE
-from churn_spark.evaluation.audit import AFTER_THE_EVENT, single_column_aucs
+from churn_spark.evaluation.audit import single_column_aucs, sounds_after_the_event
 
 LABEL = re.compile(r"churn|attrition|(^|_)(label|target|exited|left|cancel(l?ed)?)$", re.I)
 ID = re.compile(r"(^|_)(id|key|number|no|nr|code|uuid|guid)$", re.I)
@@ -204,7 +204,7 @@ def _unless_leak(guess: Guess, auc: float, *, max_auc: float) -> Guess:
         return guess
     if auc > max_auc:
         why = f"suspected leak: alone it separates the classes with ROC-AUC {auc:.3f} (was {column.role})"
-    elif AFTER_THE_EVENT.search(column.name):
+    elif sounds_after_the_event(column.name):
         why = f"suspected leak: sounds like something known only after a customer left (was {column.role})"
     else:
         return guess

@@ -58,7 +58,7 @@ from churn_spark.spark.training.splits import count_splits, fold_of, resolve_mod
 
 log = logging.getLogger(__name__)
 
-LEVELS = {"ok": logging.INFO, "warn": logging.WARNING, "fail": logging.ERROR}
+LEVELS = {"ok": logging.INFO, "ask": logging.WARNING, "warn": logging.WARNING, "fail": logging.ERROR}
 HEADLINES = ("roc_auc", "pr_auc", "log_loss", "brier", "precision", "recall", "f1", "lift_10", "profit")
 
 
@@ -257,6 +257,7 @@ def _audit(run: Run, df: DataFrame) -> tuple[Sample, Insights]:
         columns = [c.name for c in contract.role("numeric", "categorical")]
         aucs = audit.single_column_aucs(train.frame, train.label, columns=columns)
         found += audit.column_findings(aucs, leakage)
+        found += audit.missing_findings(train.frame, train.label, columns=columns)
         readable = contract.role("numeric", "categorical", "text", "passthrough")
         found += audit.name_findings(readable, known=dates)
         found += audit.twin_findings(inspection.row_overlap(df, contract))
@@ -318,6 +319,7 @@ def _provisional(run: Run, chosen: Chosen, booster: xgb.Booster) -> ChurnModel:
         contact_cost=decision.contact_cost,
         offer_cost=decision.offer_cost,
         accept_rate=decision.accept_rate,
+        stayer_accept_rate=decision.stayer_accept_rate,
         customer_value=0.0 if by_column else float(decision.customer_value),
         capacity=decision.capacity,
         holdout_share=decision.holdout_share,

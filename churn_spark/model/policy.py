@@ -3,7 +3,8 @@
 The campaign is that of Neslin et al. (2006) and Verbraken, Verbeke & Baesens (2013). Contacting costs
 `contact_cost` (f). A churner accepts the offer with `accept_rate` (g) and stays, bringing `customer_value`
 (V) less `offer_cost` (d); one who refuses costs nothing more. A customer who would have stayed anyway always
-takes the offer. So a contacted churner brings g(V - d) - f, and any other contacted customer costs d + f.
+takes the offer, or does so with `stayer_accept_rate` (s). So a contacted churner brings g(V - d) - f, and any other
+contacted customer costs s d + f.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Policy:
     contact_cost: float = 1.0
     offer_cost: float = 10.0
     accept_rate: float = 0.3
+    stayer_accept_rate: float = 1.0
     customer_value: float = 200.0
     capacity: int | None = None
     holdout_share: float = 0.0
@@ -47,11 +49,13 @@ class Policy:
 
     def __post_init__(self) -> None:
         amounts = (self.contact_cost, self.offer_cost, self.customer_value)
-        shares = (self.accept_rate, self.holdout_share, self.capacity_share, self.threshold, *self.bands)
+        rates = (self.accept_rate, self.stayer_accept_rate, self.holdout_share, self.capacity_share)
         if not all(0 <= amount < math.inf for amount in amounts):
             _refuse("contact_cost, offer_cost and customer_value must be finite and not negative")
-        if not all(0 <= share <= 1 for share in shares):
-            _refuse("accept_rate, holdout_share and every cut-off must lie between 0 and 1")
+        if not all(0 <= share <= 1 for share in (*rates, self.threshold, *self.bands)):
+            _refuse(
+                "accept_rate, stayer_accept_rate, holdout_share and every cut-off must lie between 0 and 1"
+            )
         if len(self.bands) != len(BANDS) - 1 or list(self.bands) != sorted(self.bands):
             _refuse("bands must be three rising cut-offs")
         if self.capacity is not None and self.capacity < 1:
@@ -61,10 +65,11 @@ class Policy:
     def break_even(self) -> float:
         """The probability at which contacting a customer brings exactly nothing; 1 where none is enough.
 
-        p (g(V - d) - f) = (1 - p)(d + f), so p = (d + f) / (g(V - d) + d).
+        p (g(V - d) - f) = (1 - p)(s d + f), so p = (s d + f) / (g(V - d) + s d).
         """
-        cost = self.contact_cost + self.offer_cost
-        gain = self.accept_rate * (self.customer_value - self.offer_cost) + self.offer_cost
+        given = self.stayer_accept_rate * self.offer_cost
+        cost = self.contact_cost + given
+        gain = self.accept_rate * (self.customer_value - self.offer_cost) + given
         return cost / gain if cost < gain else 1.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,6 +80,7 @@ class Policy:
     def from_dict(cls, values: Mapping[str, Any]) -> Policy:
         """Rebuild a policy; ResourceError when keys are missing or unknown."""
         try:
+            values = {"stayer_accept_rate": 1.0, **values}  # what packages from before it meant
             every_field = {field.name: values[field.name] for field in fields(cls)}  # nothing may be missing
             return cls(**{**values, **every_field, "bands": tuple(values["bands"])})
         except (KeyError, TypeError):
@@ -145,7 +151,11 @@ def campaign_profit(
     """Return the profit of contacting so many churners, worth `value` in all, and so many stayers."""
     value = churners * policy.customer_value if value is None else value
     saved = policy.accept_rate * (value - churners * policy.offer_cost)
-    return saved - stayers * policy.offer_cost - (churners + stayers) * policy.contact_cost
+    return (
+        saved
+        - stayers * policy.stayer_accept_rate * policy.offer_cost
+        - (churners + stayers) * policy.contact_cost
+    )
 
 
 def maximum_profit(

@@ -35,7 +35,7 @@ RULE_LABELS = {
     "malformed_row": "cannot be split into fields",
     "duplicate_key": "the key appears more than once",
 }
-FINDING_WORDS = {"fail": "Leak", "warn": "Look at it", "ok": "Checked"}
+FINDING_WORDS = {"fail": "Leak", "warn": "Look at it", "ask": "Ask", "ok": "Checked"}
 HOW_SPLIT = {
     "hash": "Drawn by a hash of the id: the same customers every time.",
     "time": "By date: it was tested on later snapshots than it learnt from.",

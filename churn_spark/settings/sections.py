@@ -202,6 +202,7 @@ class Decision(_Section):
     contact_cost: Money = 1.0
     offer_cost: Money = 10.0
     accept_rate: Share = 0.3
+    stayer_accept_rate: Share = 1.0
     customer_value: Money | str = 200.0
     capacity: Positive | None = None
     holdout_share: Annotated[float, Field(ge=0, lt=1)] = 0.0

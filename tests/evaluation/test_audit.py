@@ -51,14 +51,19 @@ def test_audit_leaves_honest_columns_alone() -> None:
 @pytest.mark.parametrize(
     "name",
     ["cancel_date", "closed_at", "churn_reason", "CancelDate", "exit_reason", "is_churned", "account_closed",
-     "cancellation_fee", "left_on", "date_closed", "contact_reason"],
+     "cancellation_fee", "left_on", "date_closed", "final_invoice", "reason_for_leaving", "exit_interview",
+     "deactivated_at", "unsubscribe_date", "winback_offer", "customer_status_closed",
+     "lost_customer", "days_since_cancellation", "policy_closed"],
 )  # fmt: skip
 def test_audit_warns_of_names_after_the_event(name: str) -> None:
     assert [f.column for f in audit.name_findings([Column(name=name, role="passthrough")])] == [name]
 
 
 @pytest.mark.parametrize(
-    "name", ["months_left", "tickets_closed", "packets_lost", "contract_end_date", "tenure", "reasonable", "exits"]
+    "name",
+    ["months_left", "tickets_closed", "packets_lost", "contract_end_date", "tenure", "reasonable", "exits",
+     "contact_reason", "cancelled_orders_count", "num_cancellations", "previous_churn", "flights_cancelled",
+     "days_left", "free_cancellation", "call_reason", "closing_balance", "lost_packets"],
 )  # fmt: skip
 def test_audit_accepts_names_of_things_known_before(name: str) -> None:
     assert audit.name_findings([Column(name=name, role="numeric")]) == []
@@ -68,6 +73,21 @@ def test_name_findings_look_at_the_raw_name_and_skip_declared_dates() -> None:
     renamed = Column(name="day", role="passthrough", source="cancelDate", type="date")
     assert [f.column for f in audit.name_findings([renamed])] == ["day"]
     assert audit.name_findings([renamed], known=["day"]) == []
+
+
+def test_a_column_far_above_all_others_is_asked_about() -> None:
+    aucs = {"visits": 0.85, "age": 0.7}
+    assert [(f.severity, f.column) for f in audit.column_findings(aucs, Leakage())] == [("ask", "visits")]
+    assert audit.column_findings({"visits": 0.85, "age": 0.8}, Leakage()) == []
+    assert audit.column_findings({"visits": 0.78, "age": 0.6}, Leakage()) == []
+
+
+def test_missing_values_that_tell_are_asked_about() -> None:
+    label = np.array([1, 1, 1, 1, 0, 0, 0, 0])
+    frame = pd.DataFrame({"survey": [1.0, 2, 3, None, *[None] * 4], "age": [1.0, None] * 4})
+    found = audit.missing_findings(frame, label, columns=["survey", "age"])
+    assert [(f.severity, f.column) for f in found] == [("ask", "survey")]
+    assert audit.missing_findings(frame, np.ones(8), columns=["survey"]) == []
 
 
 # -- notes ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,22 @@ def test_campaign_profit_is_verbrakens_formula():
     clv, delta, phi, g = 200.0, 10 / 200, 1 / 200, 0.3
     expected = 7 * clv * (g * (1 - delta) - phi) - 20 * clv * (delta + phi)
     assert campaign_profit(np.array(7.0), np.array(20.0), POLICY) == pytest.approx(expected)
+
+
+def test_stayers_who_leave_the_offer_cost_only_the_contact():
+    # A fifth of stayers take it: 0.2 x 10 + 1 = 3 each; break-even at 3 / (57 + 2).
+    seldom = replace(POLICY, stayer_accept_rate=0.2)
+    assert campaign_profit(np.array(2.0), np.array(3.0), seldom) == pytest.approx(2 * 56 - 3 * 3)
+    assert seldom.break_even == pytest.approx(3 / 59)
+    assert expected_value([3 / 59], seldom) == pytest.approx([0.0], abs=1e-9)
+    with pytest.raises(ConfigError, match="stayer_accept_rate"):
+        replace(POLICY, stayer_accept_rate=1.2)
+
+
+def test_a_policy_from_before_the_stayers_rate_means_that_all_take_the_offer():
+    values = POLICY.to_dict()
+    del values["stayer_accept_rate"]
+    assert Policy.from_dict(values) == POLICY
 
 
 def test_expected_value_weighs_both_outcomes():
