@@ -47,7 +47,7 @@ def interpret(model: ChurnModel, rows: Sample, *, quotes: bool = False) -> dict[
     effects = pd.DataFrame(told.effects[:, :-1].astype(np.float64), columns=list(told.groups))
     importance = importance_table(model, effects)
     texts = {t.name for t in model.spec.texts}
-    columns = [s for s in importance["source"] if s in test.frame.columns][:SHOWN_COLUMNS]
+    columns = [s for s in importance["source"] if s in test.frame and s not in texts][:SHOWN_COLUMNS]
     return {
         "importance": importance,
         "dependence": _concat([_dependence(model, test, column, effects[column]) for column in columns]),

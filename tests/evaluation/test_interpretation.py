@@ -45,6 +45,7 @@ def customers(*, by_table: float, by_notes: float) -> Sample:
     silent = rng.random(N) < 0.2
     vectors[silent] = np.nan
     quotes = np.where(silent, None, [f"note {i}, write to a.b@mail.com" for i in range(N)]).astype(object)
+    frame = frame.assign(ticket_notes=quotes)  # the redacted note, as `collect_rows` brings it
     return Sample(frame, {"ticket_notes": vectors.astype(np.float32)}, {"ticket_notes": quotes})
 
 
