@@ -272,7 +272,9 @@ def test_evaluate_of_a_binned_table_is_close_to_that_of_its_rows():
     )
     width = exact["ci_high"] - exact["ci_low"]
     assert (close["n"] == 50_000).all()
-    assert ((close["value"] - exact["value"]).abs() <= 0.05 * width.fillna(0.01) + 1e-12).drop("mpc_share").all()
+    assert (
+        ((close["value"] - exact["value"]).abs() <= 0.05 * width.fillna(0.01) + 1e-12).drop("mpc_share").all()
+    )
     ratio = ((close["ci_high"] - close["ci_low"]) / width).drop(["mpc_share", "ks", "ece"])
     assert ratio.between(0.7, 1.4).all()
 
