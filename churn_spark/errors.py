@@ -56,6 +56,10 @@ class ResourceError(ChurnError):
     exit_code = 23
 
 
+class ImpreciseError(ResourceError):
+    """Vectors in int8 are too far from those in float32."""
+
+
 class LockedError(ChurnError):
     """Another run holds the lock."""
 

@@ -11,10 +11,10 @@ from pyspark.sql import functions as F
 
 from churn_spark.contract import published as schemas
 from churn_spark.contract.columns import Contract
+from churn_spark.errors import ImpreciseError
 from churn_spark.jobs.history import made_panel, with_history
 from churn_spark.jobs.run import Run
 from churn_spark.notes import precision
-from churn_spark.notes.embedders import ImpreciseError
 from churn_spark.spark import storage
 from churn_spark.spark.input.files import reading
 from churn_spark.spark.input.rules import Purpose

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from churn_spark.arrays import Matrix
-from churn_spark.errors import ConfigError, ResourceError
+from churn_spark.errors import ConfigError, ImpreciseError
 from churn_spark.notes import embeddings
 from churn_spark.notes import weights as model_files
 from churn_spark.notes.embedder import Embedded, Embedder, Model
@@ -57,10 +57,6 @@ def cosines(texts: Sequence[str], embedder: Embedder, *, reference: Embedder) ->
     norms = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
     found: npt.NDArray[np.float32] = (vectors * expected).sum(1) / norms
     return found
-
-
-class ImpreciseError(ResourceError):
-    """Vectors in int8 are too far from those in float32."""
 
 
 def check_cosine(cosine: float) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from churn_spark import errors as errors_module
 from churn_spark.cli import _parser
 from churn_spark.errors import ChurnError
 from churn_spark.settings.sections import json_schema
@@ -20,7 +21,8 @@ from churn_spark.settings.sections import json_schema
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 MADE = "Made from the code by `make reference`; do not edit it here.\n"
-EXIT_CODES = {kind.__name__: kind.exit_code for kind in ChurnError.__subclasses__()}
+KINDS = [kind for kind in vars(errors_module).values() if isinstance(kind, type) and issubclass(kind, ChurnError)]
+EXIT_CODES = {kind.__name__: kind.exit_code for kind in KINDS if kind is not ChurnError}
 
 
 ABOUT_ERRORS = """A run that fails ends with at most three lines: `error:` what was seen, `where:` the file or setting,
