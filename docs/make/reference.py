@@ -21,7 +21,9 @@ from churn_spark.settings.sections import json_schema
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 MADE = "Made from the code by `make reference`; do not edit it here.\n"
-KINDS = [kind for kind in vars(errors_module).values() if isinstance(kind, type) and issubclass(kind, ChurnError)]
+KINDS = [
+    kind for kind in vars(errors_module).values() if isinstance(kind, type) and issubclass(kind, ChurnError)
+]
 EXIT_CODES = {kind.__name__: kind.exit_code for kind in KINDS if kind is not ChurnError}
 
 
