@@ -21,7 +21,6 @@ from churn_spark.settings.sections import json_schema
 
 Command = Callable[[argparse.Namespace, Sequence[str]], int]
 
-INIT_ROWS = 20_000
 SUBMITTED = "CHURN_SPARK_SUBMIT"  # what spark-submit.sh was given for Spark itself
 
 log = logging.getLogger(__name__)
@@ -170,7 +169,7 @@ def _submitted() -> list[str]:
 
 def _shareable(words: Sequence[str]) -> list[str]:
     """Spark's options without those that hold a secret, and the names these belong to."""
-    pairs = zip(words, [*words, ""][1:], strict=True)
+    pairs = zip(words, [*words[1:], ""], strict=True)
     return [word for word, after in pairs if not is_secret(word) and not is_secret(after)]
 
 
@@ -180,13 +179,11 @@ def _shareable(words: Sequence[str]) -> list[str]:
 def init(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = settings(options)
     check_there(config.raw, form=config.input.format)
-    from churn_spark.jobs.init import as_yaml, guess_columns
-    from churn_spark.spark.input.sources import read_undeclared
+    from churn_spark.jobs.init import propose
     from churn_spark.spark.session import get_session
 
     spark = get_session(config.spark.app_name, conf=config.spark.conf)
-    frame = read_undeclared(spark, config.raw, settings=config.input, rows=INIT_ROWS)
-    text = as_yaml(guess_columns(frame, max_auc=config.leakage.max_auc), raw=config.raw)
+    text = propose(spark, config)
     if options.to is None:
         say([text])
         return 0

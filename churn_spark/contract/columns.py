@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from churn_spark.contract.history import HistoryPlan
-from churn_spark.contract.values import PARSERS, Type
+from churn_spark.contract.values import EXCEL, FALSE, PARSERS, TRUE, Notation, Type, date_format
 
 SPLITS = ("learn", "test")
 FOLDS = 5  # parts of the learning customers, by hash
@@ -52,11 +52,31 @@ class Column(BaseModel):
     of: str = Field(
         "", description="whose history it tells; empty for a column of the raw table", exclude=True
     )
+    generated: bool = Field(False, description="an id made from the row's content, where no column is one")
+    decimal: Literal[".", ","] | None = Field(None, description="decimal mark, if not that of `input`")
+    thousands: Literal[",", ".", " ", "'", "none"] | None = Field(None, description="mark between thousands")
+    date_format: str | None = Field(None, description="e.g. dd.MM.yyyy, or excel for Excel's days")
+    true_values: tuple[str, ...] | None = Field(None, description="words for yes")
+    false_values: tuple[str, ...] | None = Field(None, description="words for no")
+    positive: str | None = Field(None, description="the one word for yes; every other word is no")
+    missing: tuple[str, ...] | None = Field(None, description="words for a missing value, besides the usual")
 
-    @field_validator("allowed", mode="before")
+    @field_validator("allowed", "true_values", "false_values", "missing", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
-        return tuple(str(v) for v in value) if isinstance(value, list | tuple) else value
+        return tuple(map(_word, value)) if isinstance(value, list | tuple) else value
+
+    @field_validator("positive", mode="before")
+    @classmethod
+    def _as_word(cls, value: Any) -> Any:
+        return value if value is None else _word(value)
+
+    @field_validator("date_format")
+    @classmethod
+    def _is_a_date_format(cls, value: str | None) -> str | None:
+        if value not in (None, EXCEL):
+            date_format(value)
+        return value
 
     @field_validator("pattern")
     @classmethod
@@ -84,6 +104,10 @@ class Column(BaseModel):
             raise ValueError("min and max need a numeric type")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min} is above max {self.max}")
+        if self.generated and self.role != "id":
+            raise ValueError("generated is for the column with role id")
+        if self.thousands is not None and self.thousands == (self.decimal or "."):
+            raise ValueError("thousands and decimal cannot be the same mark")
         if self.allowed and None in self.allowed_values:
             raise ValueError(f"allowed: a value that no {self.kind} can have")
         return self
@@ -101,7 +125,24 @@ class Column(BaseModel):
     @property
     def allowed_values(self) -> tuple[Any, ...]:
         """The allowed values in the column's type."""
-        return tuple(PARSERS[self.kind](text)[0] for text in self.allowed or ())
+        return tuple(PARSERS[self.kind](text, Notation())[0] for text in self.allowed or ())
+
+    @property
+    def notation(self) -> Notation:
+        """How the source writes the column's values."""
+        return Notation(
+            decimal=self.decimal or ".",
+            thousands=None if self.thousands == "none" else self.thousands,
+            date_format=self.date_format,
+            true_values=TRUE if self.true_values is None else self.true_values,
+            false_values=FALSE if self.false_values is None else self.false_values,
+            positive=self.positive,
+            missing=self.missing or (),
+        )
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from churn_spark.contract.columns import Column
+from churn_spark.contract.columns import Column, Role
+from churn_spark.contract.ids import id_text, row_id
 from churn_spark.contract.values import PARSERS, SPACE, as_text, is_encodable, is_missing
 
 
@@ -28,12 +29,14 @@ def problem_message(name: str, column: Column) -> str:
     rule = {
         "id_missing": "the id is null or blank",
         "id_too_long": "the id is longer than the limit",
+        "id_through_float": "the id went through a float and has lost digits",
+        "id_has_nul": "the id holds a NUL character",
         "label_missing": "the label is missing",
-        "label_invalid": "the label is not one of 0/1, true/false, yes/no",
-        "not_a_number": "not a finite number",
+        "label_invalid": f"the label is not one of {_words(column)}",
+        "not_a_number": "not a number, or one beyond float32",
         "not_whole": "not a whole number of at most 15 digits",
-        "not_a_date": "not a date YYYY-MM-DD",
-        "not_boolean": "not one of 0/1, true/false, yes/no",
+        "not_a_date": f"not a date {column.date_format or 'YYYY-MM-DD'}",
+        "not_boolean": f"not one of {_words(column)}",
         "below_min": f"below the minimum {column.min}",
         "above_max": f"above the maximum {column.max}",
         "not_allowed": "not one of the allowed values",
@@ -42,6 +45,11 @@ def problem_message(name: str, column: Column) -> str:
         "bad_encoding": "bytes that are not UTF-8",
     }[name]
     return f"{column.name}: {rule}"
+
+
+def _words(column: Column) -> str:
+    is_declared = column.true_values is not None or column.false_values is not None
+    return "true_values and false_values" if is_declared else "0/1, true/false, yes/no"
 
 
 def check_value(column: Column, raw: Any, *, max_id_chars: int = 256) -> tuple[Any, str | None]:
@@ -56,7 +64,7 @@ def check_value(column: Column, raw: Any, *, max_id_chars: int = 256) -> tuple[A
         return None, "bad_encoding"
     if column.role == "id":
         return _check_id(raw, max_id_chars)
-    value, error = PARSERS[column.kind](raw) if raw is not None else (None, None)
+    value, error = PARSERS[column.kind](raw, column.notation) if raw is not None else (None, None)
     if error:
         return None, "label_invalid" if column.role == "label" else error
     if value is None:
@@ -70,24 +78,49 @@ def check_record(
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Check one record against the contract, as `validation.with_errors` does for a row.
 
-    Keys are the declared names (or the raw names they come from); absent keys are missing values, others
-    are ignored. Returns the typed values, None where missing or bad, and the list of problems.
+    Keys are the declared names (or the raw names they come from, where `a.b` may be `b` inside `a`); absent keys
+    are missing values, others are ignored. Returns the typed values, None where missing or bad, and the list of
+    problems.
     """
     values: dict[str, Any] = {}
     problems: list[Problem] = []
+    columns = tuple(columns)
     for column in columns:
-        raw = record.get(column.name, record.get(column.raw_name))
+        raw = _row_id(record, columns) if column.generated else _raw(record, column)
         values[column.name], error = check_value(column, raw, max_id_chars=max_id_chars)
         if error:
             problems.append(Problem(error, problem_message(error, column), (column.name,)))
     return values, problems
 
 
+def _raw(record: Mapping[str, Any], column: Column) -> Any:
+    for name in (column.name, column.raw_name):
+        if name in record:
+            return record[name]
+    value: Any = record
+    for part in column.raw_name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _row_id(record: Mapping[str, Any], columns: Iterable[Column]) -> str:
+    raw = [_raw(record, c) for c in columns if c.role in CONTENT]
+    return row_id(None if is_missing(value) else as_text(value) for value in raw)
+
+
+CONTENT: tuple[Role, ...] = (
+    "numeric",
+    "categorical",
+    "text",
+    "passthrough",
+)  # what a generated id is made from
+
+
 def _check_id(raw: Any, max_chars: int) -> tuple[str | None, str | None]:
     text = "" if raw is None else as_text(raw)
     if not text.strip(SPACE):
         return None, "id_missing"
-    return (None, "id_too_long") if len(text) > max_chars else (text, None)
+    return (None, "id_too_long") if len(text) > max_chars else id_text(text)
 
 
 def _broken_rule(column: Column, value: Any, text: str) -> str | None:

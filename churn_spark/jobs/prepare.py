@@ -79,10 +79,14 @@ def _validated(run: Run, location: str, purpose: Purpose) -> Validated:
         rows = {name: getattr(counts, name) for name in ("valid", "rejected", "duplicates")}
         run.record["rows"] |= {"in": counts.rows_in, **rows}
         run.record["rules"] = {**counts.by_rule, **counts.by_warning}
+        if counts.alike:
+            run.record["rows"]["ids_alike"] = counts.alike
+            listed = ", ".join(f"{kind} {number}" for kind, number in counts.alike.items())
+            log.warning("step=validate ids that differ from another one only by what nobody sees: %s", listed)
         step |= {"rows": counts.rows_in, **rows}
         if counts.rejected and not run.dry:
             step["table"] = _publish_rejects(run, checked.rejected)
-    check_gates(counts, settings=config.validation, purpose=purpose)
+    check_gates(checked, contract, settings=config.validation, purpose=purpose)
     return checked
 
 

@@ -5,6 +5,7 @@ Training, scoring in Spark and prediction in a service all call it, so they cann
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -66,12 +67,13 @@ class FeatureSpec:
 
     @property
     def names(self) -> list[str]:
-        """One name per model input."""
-        return [
+        """One name per model input, as xgboost takes it."""
+        names = [
             *(n.name for n in self.numeric),
             *(c.name for c in self.categorical),
             *(f"{t.name}_{i}" for t in self.texts for i in range(t.width)),
         ]
+        return [re.sub(r"[\[\]<%]", lambda odd: f"%{ord(odd[0]):X}", name) for name in names]
 
     @property
     def types(self) -> list[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime as dt
 import hashlib
 import json
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.contract.history import HistoryPlan
+from churn_spark.contract.values import EXCEL, date_format
 from churn_spark.errors import ConfigError
 from churn_spark.settings import checks
 from churn_spark.settings.history import Events, History, Label
@@ -41,6 +43,45 @@ class Output(_Section):
 class Input(_Section):
     format: Literal["auto", "csv", "parquet", "json", "orc", "table"] = "auto"
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    escape: Literal["auto", '"', "\\"] = "auto"
+    encoding: str = "utf-8"
+    skip_lines: Annotated[int, Field(ge=0)] = 0
+    decimal: Literal[".", ","] = "."
+    thousands: Literal[",", ".", " ", "'"] | None = None
+    date_format: str | None = None
+    missing: tuple[str, ...] = ()
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        try:
+            is_one_byte = len(bytes(range(256)).decode(value, "replace")) == 256
+        except LookupError:
+            raise ValueError("not an encoding; e.g. utf-8, windows-1252, iso-8859-1") from None
+        if not is_one_byte and codecs.lookup(value).name != "utf-8":
+            raise ValueError(
+                "only UTF-8 and encodings of one byte a character are read; save the file as UTF-8"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> Input:
+        if self.thousands == self.decimal:
+            raise ValueError("thousands and decimal cannot be the same mark")
+        if self.date_format not in (None, EXCEL):
+            date_format(self.date_format)
+        return self
+
+    def applied(self, column: Column) -> Column:
+        """A column with the notation of the whole input where it has none of its own."""
+        is_date = column.kind == "date"
+        own = {
+            "decimal": column.decimal or (self.decimal if self.decimal != "." else None),
+            "thousands": column.thousands or self.thousands,
+            "date_format": column.date_format or (self.date_format if is_date else None),
+            "missing": (*(column.missing or ()), *self.missing) or None,
+        }
+        return column.model_copy(update=own)
 
 
 class Validation(_Section):
@@ -342,7 +383,7 @@ class Config(_Section):
 
     @property
     def contract(self) -> Contract:
-        return Contract(tuple(self.columns.values()), self._history_plan)
+        return Contract(tuple(map(self.input.applied, self.columns.values())), self._history_plan)
 
     @property
     def event_tables(self) -> dict[str, Events]:

@@ -134,9 +134,15 @@ def test_check_value_gives_a_value_or_an_error_never_an_exception(raw: Any) -> N
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.floats(allow_nan=False, allow_infinity=False))
-def test_check_value_reads_back_every_finite_number(number: float) -> None:
+@given(st.floats(allow_nan=False, allow_infinity=False, width=32))
+def test_check_value_reads_back_every_number_the_model_can_hold(number: float) -> None:
     assert check_value(NUMBER, repr(number)) == (number, None)
+
+
+@pytest.mark.parametrize("text", ["1e39", "-1e39", "3.5e38"])
+def test_check_value_takes_no_number_beyond_float32(text: str) -> None:
+    assert check_value(NUMBER, text) == (None, "not_a_number")
+    assert check_value(NUMBER, float(text)) == (None, "not_a_number")
 
 
 @pytest.mark.parametrize(

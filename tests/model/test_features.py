@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,3 +65,11 @@ def test_assemble_projects_a_row_to_the_same_bits_whatever_its_neighbours(rows: 
     together = assemble(spec, pd.DataFrame(index=range(rows)), vectors={"note": vectors})
     alone = [assemble(spec, pd.DataFrame(index=[0]), vectors={"note": v[None]})[0] for v in vectors]
     np.testing.assert_array_equal(together, np.stack(alone))
+
+
+def test_names_that_xgboost_refuses_are_written_otherwise_and_stay_apart() -> None:
+    columns = ("spend [EUR]", "spend <30d", "spend %5BEUR%5D", "age")
+    names = FeatureSpec(numeric=tuple(map(Numeric, columns))).names
+    assert names == ["spend %5BEUR%5D", "spend %3C30d", "spend %255BEUR%255D", "age"]
+    xgb.DMatrix(np.zeros((1, 4)), feature_names=names)
+    assert FeatureSpec(numeric=tuple(map(Numeric, columns))).sources == list(columns)

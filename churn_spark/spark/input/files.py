@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn_spark.errors import InputError
+from churn_spark.spark import storage
 from churn_spark.spark.failures import explain_read_failure
 
 CORRUPT, ROW_ERROR = "_corrupt_record", "_row_error"
@@ -33,6 +34,7 @@ _COMPRESSED = (".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate")
 
 def list_files(spark: SparkSession, location: str) -> dict[str, int]:
     """The files at a location with their sizes in bytes; none of them is opened."""
+    check_complete(location)
     try:
         listing = spark.read.format("binaryFile").load(_pattern(location)).select("path", "length")
     except AnalysisException as problem:
@@ -54,6 +56,47 @@ def list_files(spark: SparkSession, location: str) -> dict[str, int]:
             fix="write the file again, or remove it if nothing belongs there",
         )
     return dict(sorted(files.items()))
+
+
+def nanosecond_columns(spark: SparkSession, path: str) -> tuple[str, ...]:
+    """The columns of a Parquet file that hold nanoseconds, as pandas writes moments; Spark sees numbers only."""
+    try:
+        jvm, conf = spark._jvm, spark._jsparkSession.sessionState().newHadoopConf()
+    except (AttributeError, PySparkException):  # Spark Connect has no Java side
+        return ()
+    assert jvm is not None
+    file = jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(
+        jvm.org.apache.hadoop.fs.Path(path), conf
+    )
+    reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(file)
+    try:
+        schema = reader.getFooter().getFileMetaData().getSchema().toString()
+    finally:
+        reader.close()
+    return tuple(re.findall(r"int64 (.+?) \(TIMESTAMP\(NANOS,", schema))
+
+
+def check_complete(location: str) -> None:
+    """Refuse a folder that a writer is still at work on, or that is a table of a format with a log of its own."""
+    for folder in dict.fromkeys((location, re.sub(r"/[^/]*[*?\[{].*", "", location))):
+        entries = storage.names(folder)
+        for entry, table_format in TABLE_FORMATS.items():
+            if entry in entries and (entry != "metadata" or "data" in entries):
+                raise InputError(
+                    f"the folder is a {table_format} table; its files hold rows that are no longer part of it",
+                    where=folder,
+                    fix=f"give its name in the catalog: --raw catalog.schema.table, with {table_format}'s JARs",
+                )
+        at_work = [e for e in entries if e == "_temporary" or e.startswith("_started")]
+        if at_work and not any(e == "_SUCCESS" or e.startswith("_committed") for e in entries):
+            raise InputError(
+                f"the folder is not complete: it holds {at_work[0]} and no _SUCCESS, as while a job writes it",
+                where=folder,
+                fix="wait for the writer to end; remove what a killed writer left, and write the folder again",
+            )
+
+
+TABLE_FORMATS = {"_delta_log": "Delta", "metadata": "Iceberg", ".hoodie": "Hudi"}
 
 
 def _pattern(location: str) -> str:
@@ -95,6 +138,7 @@ class Layout:
     files: int
     read: Callable[[Mapping[str, str]], DataFrame]
     hint: str = "check that this is the right input"
+    warnings: tuple[str, ...] = ()
 
 
 def flagged(
@@ -130,6 +174,10 @@ def longer_than(text: SparkColumn, chars: int) -> SparkColumn:
 
 def chars_of(values: Iterable[SparkColumn]) -> SparkColumn:
     return reduce(lambda a, b: a + b, [F.coalesce(F.length(value), F.lit(0)) for value in values])
+
+
+def all_of(conditions: Iterable[SparkColumn]) -> SparkColumn:
+    return reduce(lambda a, b: a & b, conditions, F.lit(True))
 
 
 def any_of(conditions: Iterable[SparkColumn]) -> SparkColumn:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
+import codecs
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from urllib.parse import unquote
+from typing import NamedTuple
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column as SparkColumn
@@ -18,10 +17,12 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from churn_spark.errors import InputError
+from churn_spark.settings.sections import Input
 from churn_spark.spark.input.files import (
     CORRUPT,
     REPLACEMENT,
     Layout,
+    all_of,
     any_of,
     chars_of,
     flagged,
@@ -30,146 +31,215 @@ from churn_spark.spark.input.files import (
     reading,
     shown,
 )
+from churn_spark.spark.input.quotes import (
+    BACKSLASH,
+    Form,
+    Scan,
+    check_swallowed,
+    count,
+    escape_of,
+    scan_files,
+)
 
 
-def json_layouts(spark: SparkSession, files: Sequence[str], max_row_chars: int) -> list[Layout]:
-    """One layout for all: every line names its own columns."""
+def json_layouts(
+    spark: SparkSession, files: Sequence[str], settings: Input, max_row_chars: int
+) -> list[Layout]:
+    """One layout for all: every line, or every object of an array, names its own columns; `a.b` is b inside a."""
     paths = [literal(path) for path in files]
-    options = {"primitivesAsString": "true", "columnNameOfCorruptRecord": "\0"}
+    is_array = _head(spark, files[0], settings, lines=50).lines[0].lstrip().startswith("[")
+    options = {
+        "primitivesAsString": "true",
+        "columnNameOfCorruptRecord": "\0",
+        "multiLine": str(is_array).lower(),
+    }
     try:
-        names = [name for name in spark.read.options(**options).json(paths).columns if name != "\0"]
+        schema = spark.read.options(**options).json(paths).schema
     except AnalysisException as problem:
         if "COLUMN_ALREADY_EXISTS" not in str(problem):
             raise
         raise InputError("a key stands in two spellings", where=shown(files[0]), fix="rename one") from None
+    schema = T.StructType([field for field in schema if field.name != "\0"])
+    read = partial(
+        _read_array if is_array else _read_objects, spark, paths, settings=settings, limit=max_row_chars
+    )
+    hint = "a JSON file must hold one object a line, or an array of objects"
+    return [Layout(tuple(leaves(schema)), shown(files[0]), len(files), read, hint)]
 
-    def read(mapping: Mapping[str, str]) -> DataFrame:
-        schema = T.StructType([T.StructField(name, T.StringType()) for name in (*mapping.values(), CORRUPT)])
-        return _rows(
-            spark.read.text(paths),
-            lambda line: F.from_json(line, schema, {"columnNameOfCorruptRecord": CORRUPT}),
-            mapping,
-            bad_bytes=~F.is_valid_utf8("value"),
-            max_row_chars=max_row_chars,
-        )
 
-    hint = "a JSON file must hold one object a line"
-    return [Layout(tuple(names), shown(files[0]), len(files), read, hint)]
+def leaves(schema: T.StructType, path: str = "") -> list[str]:
+    """The columns, and the dotted names of what stands inside structs."""
+    names = []
+    for field in schema:
+        names.append(path + field.name)
+        if isinstance(field.dataType, T.StructType):
+            names += leaves(field.dataType, f"{path}{field.name}.")
+    return names
+
+
+def _string_schema(names: Sequence[str]) -> T.StructType:
+    """Strings under these names, `a.b` as b inside a."""
+    inner: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        top, _, rest = name.partition(".")
+        inner[top].append(rest)
+    fields = [
+        T.StructField(top, _string_schema(below) if all(below) else T.StringType())
+        for top, below in inner.items()
+    ]
+    return T.StructType(fields)
+
+
+def _inside(row: SparkColumn, name: str) -> SparkColumn:
+    for part in name.split("."):
+        row = row[part]
+    return row
+
+
+def _read_objects(
+    spark: SparkSession, paths: Sequence[str], mapping: Mapping[str, str], *, settings: Input, limit: int
+) -> DataFrame:
+    schema = _string_schema(list(mapping.values())).add(CORRUPT, T.StringType())
+    lines = spark.read.text(list(paths)).select(decoded(F.col("value"), settings.encoding).alias("value"))
+    return _rows(
+        lines.where(F.trim("value") != ""),
+        lambda line: F.from_json(line, schema, {"columnNameOfCorruptRecord": CORRUPT}),
+        lambda row: {name: _inside(row, place) for name, place in mapping.items()},
+        bad_bytes=~F.is_valid_utf8("value"),
+        max_row_chars=limit,
+    )
+
+
+def _read_array(
+    spark: SparkSession, paths: Sequence[str], mapping: Mapping[str, str], *, settings: Input, limit: int
+) -> DataFrame:
+    schema = _string_schema(list(mapping.values())).add(CORRUPT, T.StringType())
+    options = {"multiLine": "true", "columnNameOfCorruptRecord": CORRUPT}
+    df = spark.read.schema(schema).options(**options).json(list(paths))
+    values = {name: _inside(F.struct("*"), place) for name, place in mapping.items()}
+    return flagged(
+        df, values, too_long=chars_of(values.values()) > limit, malformed=F.col(CORRUPT).isNotNull(),
+        bad_bytes=F.lit(False), line=F.col(CORRUPT),
+    )  # fmt: skip
+
+
+def decoded(text: SparkColumn, encoding: str) -> SparkColumn:
+    """Bytes of a one-byte encoding as text; UTF-8 as it is."""
+    if codecs.lookup(encoding).name == "utf-8":
+        return text
+    return _recoded(F.decode(text.cast("binary"), "ISO-8859-1"), encoding)
+
+
+def _recoded(text: SparkColumn, encoding: str) -> SparkColumn:
+    """Text that was read as Latin-1, as what its bytes stand for."""
+    upper = bytes(range(128, 256))
+    return F.translate(text, upper.decode("latin-1"), upper.decode(encoding, "replace"))
+
+
+# -- CSV ------------------------------------------------------------------------------------------------
 
 
 def csv_layouts(
-    spark: SparkSession, files: Sequence[str], separator: str, max_row_chars: int
+    spark: SparkSession, files: Sequence[str], settings: Input, max_row_chars: int
 ) -> list[Layout]:
     """Files grouped by their first line and by what it takes to split them into rows.
 
     Lines are rows unless a quoted field goes over several of them; only files that hold such a field are
     read by the parser that keeps these fields whole but cannot share a file between tasks.
     """
-    lines = spark.read.text([literal(path) for path in files])
-    scans = _scan(spark, files, lines, separator)
-    groups: dict[tuple[str, bool, bool], list[_Scan]] = defaultdict(list)
-    for scan in scans:
-        _check_scan(scan)
-        groups[scan.header, scan.odd_lines > 0, scan.bad_bytes].append(scan)
+    lines = _lines(spark, files, settings)
+    with ThreadPoolExecutor(8) as pool:
+        heads = list(pool.map(partial(_head, spark, settings=settings, lines=SAMPLE), files))
+    forms = [_form(head, file, settings) for head, file in zip(heads, files, strict=True)]
+    scans = scan_files(lines, files, forms)
+    groups: dict[tuple[Form, bool, bool], list[Scan]] = defaultdict(list)
+    for scan, form in zip(scans, forms, strict=True):
+        form = form._replace(escape=escape_of(scan, settings.escape))
+        _check_quotes(scan, form)
+        groups[form, scan.odd_lines(form.escape) > 0, scan.bad_bytes].append(scan)
+    by_path = dict(zip(files, heads, strict=True))
     layouts = []
-    for (header, multi_line, bad_bytes), members in groups.items():
-        names = _fields(header, separator)
-        paths = [scan.path for scan in members]
+    for (form, multi_line, bad_bytes), members in groups.items():
+        names, paths = form.names, [scan.path for scan in members]
+        own = lines if len(groups) == 1 else lines.where(F.col("url").isin([scan.url for scan in members]))
         if multi_line:
-            read = partial(_read_whole, spark, paths)
+            check_swallowed(own, form, sample=by_path[paths[0]].lines)
+            read = partial(_read_whole, spark, paths, encoding=settings.encoding)
         else:
-            own = F.col("_metadata.file_path").isin([scan.url for scan in members])
-            read = partial(_read_lines, lines if len(groups) == 1 else lines.where(own), header=header)
-        read = partial(
-            read, names=names, separator=separator, bad_bytes=bad_bytes, max_row_chars=max_row_chars
-        )
-        layouts.append(Layout(names, shown(paths[0]), len(paths), read, _hint(header, separator)))
+            read = partial(_read_lines, own)
+        read = partial(read, form=form, bad_bytes=bad_bytes, max_row_chars=max_row_chars)
+        warnings = _warnings(members, form)
+        layouts.append(Layout(names, shown(paths[0]), len(paths), read, _hint(form), warnings))
     return layouts
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """What one pass over the lines of a CSV file tells about its quotes, line by line.
-
-    Only lines with an odd number of quotes begin or end a field that goes over several lines; `openers` can
-    only begin one, `closers` only end one, `either` may do both.
-    """
-
-    path: str
-    header: str
-    url: str
-    quotes: int
-    odd_lines: int
-    openers: int
-    closers: int
-    either: int
-    bad_bytes: bool
+SAMPLE = 200
 
 
-def _scan(spark: SparkSession, files: Sequence[str], lines: DataFrame, separator: str) -> list[_Scan]:
-    with ThreadPoolExecutor(8) as pool:
-        headers = list(pool.map(partial(_header, spark), files))
-    line, quotes, sep = F.col("value"), F.col("quotes"), re.escape(separator)
-    is_odd = quotes % 2 == 1
-    single = F.when(is_odd, F.replace(line, F.lit('""'), F.lit("")))
-    opens, closes = single.rlike(rf'(^|{sep})"[^"]*\z'), single.rlike(rf'^[^"]*"({sep}|\z)')
-    # Numbers only, no lines: a sum is kept in place, while a string in an aggregate means sorting all rows.
-    url = F.col("_metadata.file_path").alias("url")
-    by_file = lines.select(line, url, _count(line, '"').alias("quotes")).groupBy("url")
-    found = by_file.agg(
-        F.sum(quotes).alias("quotes"),
-        F.count_if(is_odd).alias("odd_lines"),
-        F.count_if(opens & ~closes).alias("openers"),
-        F.count_if(closes & ~opens).alias("closers"),
-        F.count_if(opens & closes).alias("either"),
-        F.max(~F.is_valid_utf8(line)).alias("bad_bytes"),
-    )
-    by_path = {unquote(row.url): row.asDict() for row in found.collect()}
-    return [_Scan(file, header, **by_path[file]) for file, header in zip(files, headers, strict=True)]
+def _lines(spark: SparkSession, files: Sequence[str], settings: Input) -> DataFrame:
+    place = [F.col("_metadata.file_path").alias("url"), F.col("_metadata.file_block_start").alias("start")]
+    text = decoded(F.col("value"), settings.encoding).alias("value")
+    return spark.read.text([literal(path) for path in files]).select(text, *place)
 
 
-def _header(spark: SparkSession, file: str) -> str:
-    """The first line that is not blank."""
+class Head(NamedTuple):
+    """The first lines of a file: those to be skipped, and those from the first that is not blank."""
+
+    skipped: tuple[str, ...]
+    lines: tuple[str, ...]
+
+
+def _head(spark: SparkSession, file: str, settings: Input, *, lines: int) -> Head:
     with reading():
-        first = spark.read.text(literal(file)).where(F.trim("value") != "").head()
-    if first is None:
+        df = spark.read.text(literal(file)).select(decoded(F.col("value"), settings.encoding).alias("value"))
+        first = [str(row.value) for row in df.head(settings.skip_lines + lines)]
+    skipped, below = first[: settings.skip_lines], first[settings.skip_lines :]
+    start = next((i for i, line in enumerate(below) if line.strip()), None)
+    if start is None:
         raise InputError("the file holds blank lines only", where=shown(file), fix="check --raw")
-    return str(first.value)
+    return Head(tuple(line for line in skipped if line.strip()), tuple(below[start:]))
 
 
-def _check_scan(scan: _Scan) -> None:
-    where = shown(scan.path)
-    if "\0" in scan.header or scan.header.startswith(REPLACEMENT):
-        raise InputError("not UTF-8 text (UTF-16?)", where=where, fix="save the file as UTF-8")
-    unbalanced = abs(scan.openers - scan.closers) > scan.either
-    if scan.quotes % 2 or scan.header.count('"') % 2 or unbalanced:
+def _form(head: Head, file: str, settings: Input) -> Form:
+    """How a file is written, by its first lines; `sep=;` as the first is Excel's way to say so."""
+    directive = re.fullmatch(r'\ufeff?"?sep=(.)"?\r?', head.lines[0], re.I)
+    header = next((line for line in head.lines[1:] if line.strip()), "") if directive else head.lines[0]
+    separator = directive[1] if directive else settings.separator
+    if "\0" in header or header.startswith(REPLACEMENT):
+        raise InputError("not UTF-8 text (UTF-16?)", where=shown(file), fix="save the file as UTF-8")
+    return Form(header, separator, '"', (*head.skipped, *(head.lines[:1] if directive else ())))
+
+
+def _check_quotes(scan: Scan, form: Form) -> None:
+    balance = scan.balance(form.escape)
+    unbalanced = abs(balance.openers - balance.closers) > balance.either
+    if balance.quotes % 2 or form.header.count('"') % 2 or unbalanced:
         raise InputError(
-            f"an unclosed quote ({scan.quotes} quotes in {scan.odd_lines} lines with an odd number of them)",
-            where=where,
+            f"an unclosed quote ({balance.quotes} quotes in {balance.odd_lines} lines with an odd number of them)",
+            where=shown(scan.path),
             fix='close the quote; a quote inside a quoted field is doubled ("")',
         )
 
 
-def _count(line: SparkColumn, character: str) -> SparkColumn:
-    """How often an ASCII character stands in a line."""
-    count = F.octet_length(line) - F.octet_length(F.replace(line, F.lit(character), F.lit("")))
-    return F.when(line.contains(character), count).otherwise(0)  # it searches faster than it replaces
+def _warnings(scans: Sequence[Scan], form: Form) -> tuple[str, ...]:
+    repeated = sum(max(0, scan.headers - 1) for scan in scans)
+    warnings = [f"{repeated} lines repeat the header: dropped"] if repeated else []
+    if form.escape == BACKSLASH:
+        escaped = sum(scan.escaped for scan in scans)
+        warnings.append(f"{escaped} quotes are escaped by a backslash in {len(scans)} files: read so")
+    return tuple(warnings)
 
 
-def _fields(header: str, separator: str) -> tuple[str, ...]:
-    try:
-        return tuple(name.strip("\ufeff \t\r") for name in next(csv.reader([header], delimiter=separator)))
-    except csv.Error:
-        return ()
-
-
-def _hint(header: str, separator: str) -> str:
-    others = {s: len(_fields(header, s)) for s in ",;\t|" if s != separator}
+def _hint(form: Form) -> str:
+    others = {s: len(form._replace(separator=s).names) for s in ",;\t|" if s != form.separator}
     best = max(others, key=lambda s: others[s])
-    if others[best] > len(_fields(header, separator)):
-        shown = {"\t": "\\t"}.get(best, best)
-        return f"the separator looks like '{shown}': --set 'input.separator=\"{shown}\"'"
-    return "the first line must name the columns; does the file have a header?"
+    if others[best] > len(form.names):
+        shown_as = {"\t": "\\t"}.get(best, best)
+        return f"the separator looks like '{shown_as}': --set 'input.separator=\"{shown_as}\"'"
+    return (
+        "the first line must name the columns; if lines stand above it: --set input.skip_lines=N "
+        "(does the file have a header?)"
+    )
 
 
 def _csv_schema(names: Sequence[str]) -> T.StructType:
@@ -178,11 +248,11 @@ def _csv_schema(names: Sequence[str]) -> T.StructType:
     return T.StructType([T.StructField(field, T.StringType()) for field in fields])
 
 
-def _csv_options(separator: str) -> dict[str, str]:
+def _csv_options(form: Form) -> dict[str, str]:
     return {
-        "sep": separator,
+        "sep": form.separator,
         "quote": '"',
-        "escape": '"',
+        "escape": form.escape,
         "maxColumns": str(_MAX_FIELDS),
         "columnNameOfCorruptRecord": CORRUPT,
     }
@@ -192,32 +262,33 @@ _MAX_FIELDS = 20_480  # the parser dies of a row with more
 
 
 def _read_lines(
-    lines: DataFrame,
-    mapping: Mapping[str, str],
-    *,
-    header: str,
-    names: Sequence[str],
-    separator: str,
-    bad_bytes: bool,
-    max_row_chars: int,
+    lines: DataFrame, mapping: Mapping[str, str], *, form: Form, bad_bytes: bool, max_row_chars: int
 ) -> DataFrame:
     """Every line a row, so that a large file is shared between tasks."""
-    schema, options = _csv_schema(names).simpleString(), _csv_options(separator)
+    schema, options = _csv_schema(form.names).simpleString(), _csv_options(form)
     line = F.col("value")
-    splits = (F.octet_length(line) < _MAX_FIELDS) | (_count(line, separator) < _MAX_FIELDS)
+    splits = (F.octet_length(line) < _MAX_FIELDS) | (count(line, form.separator) < _MAX_FIELDS)
     return _rows(
-        lines.where((F.trim(line) != "") & (line != header)),
+        lines.where((F.trim(line) != "") & ~form.is_header(line) & form.is_data(line)),
         lambda checked: F.from_csv(F.when(splits, checked), schema, options),
-        {name: f"_{names.index(found)}" for name, found in mapping.items()},
+        lambda row: {name: _unescaped(row[form.place(c)], form) for name, c in mapping.items()},
         bad_bytes=~F.is_valid_utf8(line) if bad_bytes else F.lit(False),
         max_row_chars=max_row_chars,
     )
 
 
+def _unescaped(value: SparkColumn, form: Form) -> SparkColumn:
+    """What a backslash stands before, in files that escape with it: a backslash or the end of a line."""
+    if form.escape != BACKSLASH:
+        return value
+    plain = F.regexp_replace(value, r"\\([\\\n])", "$1")
+    return F.when(value.contains("\\") & (value != "\\N"), plain).otherwise(value)
+
+
 def _rows(
     lines: DataFrame,
     parse: Callable[[SparkColumn], SparkColumn],
-    mapping: Mapping[str, str],
+    values: Callable[[SparkColumn], Mapping[str, SparkColumn]],
     *,
     bad_bytes: SparkColumn,
     max_row_chars: int,
@@ -227,7 +298,7 @@ def _rows(
     too_long = longer_than(line, max_row_chars)
     return flagged(
         lines.select(line, parse(F.when(~too_long, line)).alias("row")),
-        {name: row[found] for name, found in mapping.items()},
+        values(row),
         too_long=too_long,
         malformed=row.isNull() | row[CORRUPT].isNotNull(),
         bad_bytes=bad_bytes,
@@ -240,19 +311,30 @@ def _read_whole(
     paths: Sequence[str],
     mapping: Mapping[str, str],
     *,
-    names: Sequence[str],
-    separator: str,
+    form: Form,
+    encoding: str,
     bad_bytes: bool,
     max_row_chars: int,
 ) -> DataFrame:
     """Rows of files where quoted fields go over several lines."""
     # Without column pruning the same rows are malformed whichever columns are read.
-    options = {"header": "true", "multiLine": "true", "columnPruning": "false", **_csv_options(separator)}
-    schema = _csv_schema(names)
-    df = spark.read.schema(schema).options(**options).csv([literal(path) for path in paths])
-    last = schema.fieldNames()[len(names) - 1]
+    options = {"header": "false", "multiLine": "true", "columnPruning": "false", **_csv_options(form)}
+    is_utf8 = codecs.lookup(encoding).name == "utf-8"
+    schema = _csv_schema(form.names)
+    reader = spark.read.schema(schema).options(**options)
+    df = (reader if is_utf8 else reader.option("encoding", "ISO-8859-1")).csv(
+        [literal(path) for path in paths]
+    )
+    if not is_utf8:
+        df = df.select(*[_recoded(F.col(name), encoding).alias(name) for name in df.columns])
+    last = schema.fieldNames()[len(form.names) - 1]
     df = df.withColumn(last, F.rtrim(last, F.lit("\r")))
-    values = {name: F.col(f"_{names.index(found)}") for name, found in mapping.items()}
+    is_header = [
+        F.lower(F.btrim(f"_{i}", F.lit("\ufeff \t\r"))) == n.lower() for i, n in enumerate(form.names)
+    ]
+    repeats = F.coalesce(F.col(CORRUPT).isNull() & all_of(is_header), F.lit(False))
+    df = df.where(~repeats & F.coalesce(form.is_data(F.col(CORRUPT)), F.lit(True)))
+    values = {name: _unescaped(F.col(form.place(c)), form) for name, c in mapping.items()}
     replaced = any_of(
         F.coalesce(F.contains(value, F.lit(REPLACEMENT)), F.lit(False)) for value in values.values()
     )

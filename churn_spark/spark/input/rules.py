@@ -5,6 +5,7 @@ They are those of `contract.rules.check_value`; a test holds the two together.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Literal
 
@@ -13,8 +14,24 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark.contract.columns import Column, Contract
+from churn_spark.contract.ids import AS_JAVA, EXACT_BELOW, ROUNDED, WITH_FRACTION
 from churn_spark.contract.rules import problem_message
-from churn_spark.contract.values import DATE, FALSE, MISSING, NUMBER, SPACE, TRUE, WHOLE
+from churn_spark.contract.values import (
+    DATE,
+    EXCEL,
+    EXCEL_DAY,
+    EXCEL_DAYS,
+    EXCEL_START,
+    GROUPING,
+    LARGEST,
+    MONTHS,
+    NUMBER,
+    SPACE,
+    WHOLE,
+    WHOLE_WORD,
+    Notation,
+    word,
+)
 from churn_spark.settings import sections as config
 from churn_spark.spark.input.files import CORRUPT, KEPT_CHARS, REPLACEMENT, ROW_ERROR, any_of, quoted
 
@@ -76,20 +93,69 @@ def _value(column: Column) -> SparkColumn:
         return F.coalesce(_parsed(column, raw), _parsed(column, _trimmed(column)))
     # Most texts cannot stand for a missing one by their first character, which saves a regular expression.
     first = F.ascii(raw)
-    present = first.between(0x21, 0x7E) & ~first.isin(ord("n"), ord("N"))
-    return F.when(present | ~_is_missing(column), raw)
+    starts = {ord(c) for w in column.notation.missing_words if w for c in (w[0], w[0].upper())}
+    present = first.between(0x21, 0x7E) & ~first.isin(*starts)
+    text = F.when(present | ~_is_missing(column), raw)
+    return _id(text) if column.role == "id" else text
+
+
+def _id(text: SparkColumn) -> SparkColumn:
+    """The id as `contract.ids` writes it; null where its digits are lost or a NUL stands in it."""
+    whole = F.regexp_extract(text, r"^([^.]*)", 1)
+    number = text.try_cast("decimal(38,10)")
+    digits = F.when(number == F.floor(number), F.regexp_replace(number.cast("string"), r"\.0+$", ""))
+    is_exact = F.abs(number) < EXACT_BELOW
+    plain = F.when(~text.rlike(ROUNDED) & ~text.contains("\0"), text)
+    return (
+        F.when(text.rlike(WITH_FRACTION), F.when(is_exact, whole))
+        .when(text.rlike(AS_JAVA), F.when(is_exact, digits))
+        .otherwise(plain)
+    )
 
 
 def _parsed(column: Column, text: SparkColumn) -> SparkColumn:
     """Patterns first, since `try_cast` takes `7d` for a number."""
+    notation = column.notation
     if column.kind == "boolean":
-        word = F.lower(text)
-        return F.when(word.isin(*TRUE), True).when(word.isin(*FALSE), False)
+        return _word_value(column, text)
     if column.kind == "date":
-        return F.when(text.rlike(DATE), text.try_cast("date"))
+        return _day(text, notation)
+    text = _point(text, notation)
     if column.kind == "bigint":
         return F.when(text.rlike(WHOLE), text.try_cast("double").cast("bigint"))
     return F.when(text.rlike(NUMBER), text.try_cast("double"))
+
+
+def _word_value(column: Column, text: SparkColumn) -> SparkColumn:
+    notation, said = column.notation, F.regexp_replace(F.lower(text), WHOLE_WORD, "$1")
+    if notation.positive is not None:
+        return F.when(~_is_missing(column), said == word(notation.positive))
+    no = F.when(said.isin(*map(word, notation.false_values)), False)
+    return F.when(said.isin(*map(word, notation.true_values)), True).otherwise(no)
+
+
+def _point(text: SparkColumn, notation: Notation) -> SparkColumn:
+    """A number's text with a decimal point and without marks between thousands."""
+    if notation.thousands and notation.grouped:
+        together = F.translate(text, GROUPING[notation.thousands], "")
+        text = F.when(text.rlike(notation.grouped), together).otherwise(text)
+    return F.translate(text, ",.", ".,") if notation.decimal == "," else text
+
+
+def _day(text: SparkColumn, notation: Notation) -> SparkColumn:
+    iso = F.when(text.rlike(DATE), F.left(text, F.lit(10)).try_cast("date"))
+    if notation.date_format == EXCEL:
+        days = F.regexp_extract(text, "^([0-9]+)", 1).try_cast("int")
+        serial = F.when(days.between(*EXCEL_DAYS), F.date_add(F.lit(EXCEL_START), days))
+        return F.when(text.rlike(EXCEL_DAY), serial).otherwise(iso)
+    if notation.date is None:
+        return iso
+    numbers = text
+    if notation.date.has_month_names:
+        for number, names in enumerate(MONTHS, start=1):
+            numbers = F.regexp_replace(numbers, rf"(?i)({names})[a-zäÄ]*\.?", f"{number:02d}")
+    written = F.regexp_replace(numbers, notation.date.pattern, notation.date.iso)
+    return F.when(numbers.rlike(notation.date.pattern), written.try_cast("date")).otherwise(iso)
 
 
 def _trimmed(column: Column) -> SparkColumn:
@@ -97,7 +163,7 @@ def _trimmed(column: Column) -> SparkColumn:
 
 
 def _is_missing(column: Column) -> SparkColumn:
-    words = "" if column.role == "id" else "|".join(filter(None, MISSING))
+    words = "" if column.role == "id" else "|".join(re.escape(w) for w in column.notation.missing_words if w)
     return F.coalesce(raw_value(column).rlike(rf"^[{SPACE}]*(?i:{words})?[{SPACE}]*\z"), F.lit(True))
 
 
@@ -115,18 +181,22 @@ def _problem(column: Column, settings: config.Validation, purpose: Purpose) -> S
 def _type_rules(
     column: Column, absent: SparkColumn, settings: config.Validation, purpose: Purpose
 ) -> list[tuple[SparkColumn, str]]:
-    raw, infinity = raw_value(column), float("inf")
+    raw = raw_value(column)
     unparsed = absent & ~_is_missing(column)
     if column.role == "id":
-        return [(absent, "id_missing"), (F.length(raw) > settings.max_id_chars, "id_too_long")]
+        too_long = F.length(raw) > settings.max_id_chars
+        has_nul = unparsed & raw.contains("\0")
+        return [(absent & ~unparsed, "id_missing"), (too_long, "id_too_long"), (has_nul, "id_has_nul"),
+                (unparsed, "id_through_float")]  # fmt: skip
     if column.role == "label":
         return [(unparsed, "label_invalid"), *([(absent, "label_missing")] if purpose == "train" else [])]
     if column.kind == "bigint":
-        number = F.when(_trimmed(column).rlike(NUMBER), F.abs(_trimmed(column).try_cast("double")))
-        is_number = F.coalesce(number < infinity, F.lit(False))
+        text = _point(_trimmed(column), column.notation)
+        number = F.when(text.rlike(NUMBER), F.abs(text.try_cast("double")))
+        is_number = F.coalesce(number <= LARGEST, F.lit(False))
         return [(unparsed & ~is_number, "not_a_number"), (unparsed, "not_whole")]
     if column.kind == "double":
-        return [(unparsed | (F.abs(_of("value", column)) == infinity), "not_a_number")]
+        return [(unparsed | (F.abs(_of("value", column)) > LARGEST), "not_a_number")]
     names = {"boolean": "not_boolean", "date": "not_a_date"}
     return [(unparsed, names[column.kind])] if column.kind in names else []
 

@@ -13,15 +13,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial, reduce
+from urllib.parse import unquote
 
 import pandas as pd
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column as SparkColumn
-from pyspark.sql import DataFrame, DataFrameReader, SparkSession
+from pyspark.sql import DataFrame, DataFrameReader, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from churn_spark.contract.columns import RESERVED, Contract
+from churn_spark.contract.ids import EXACT_BELOW, PREFIX
+from churn_spark.contract.rules import CONTENT
 from churn_spark.errors import InputError
 from churn_spark.settings.locations import is_table_name
 from churn_spark.settings.sections import Input
@@ -35,6 +38,7 @@ from churn_spark.spark.input.files import (
     format_of,
     list_files,
     literal,
+    nanosecond_columns,
     quoted,
     reading,
     shown,
@@ -82,16 +86,28 @@ def read_raw(
             _complete(layout.read(mapping), contract)
             for layout, mapping in zip(layouts, mappings, strict=True)
         ]
-    return RawTable(reduce(DataFrame.unionByName, frames), kind, len(files), sum(files.values()), warnings)
+    df = reduce(DataFrame.unionByName, frames)
+    if contract.id.generated:
+        df = _with_row_ids(df, contract)
+    return RawTable(df, kind, len(files), sum(files.values()), warnings)
 
 
 def read_undeclared(spark: SparkSession, location: str, *, settings: Input, rows: int) -> pd.DataFrame:
-    """The first `rows` rows of a table that has no contract yet: every plain column, as strings."""
+    """Some `rows` rows from all over a table that has no contract yet: every plain column, as strings."""
     with reading():
-        _, _, (layout, *_) = _layouts(spark, location, settings, MAX_ROW_CHARS)
-        places = {f"c{i}": name for i, name in enumerate(layout.names)}
-        df = layout.read(places).where(F.col(ROW_ERROR).isNull()).select(*places).limit(rows)
-        return df.toPandas().rename(columns=places)
+        _, _, layouts = _layouts(spark, location, settings, MAX_ROW_CHARS)
+        names = list(dict.fromkeys(name for layout in layouts for name in layout.names if name.strip()))
+        plain = [n for n in names if not any(other.startswith(f"{n}.") for other in names)]
+        places = {f"c{i}": name for i, name in enumerate(plain)}
+        frames = [
+            layout.read({place: name for place, name in places.items() if name in layout.names})
+            for layout in layouts
+        ]
+        df = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
+        df = df.where(F.col(ROW_ERROR).isNull()).select(*places)
+        step = max(1, df.count() // rows)
+        sample = df.where(F.pmod(F.xxhash64(*places), F.lit(step)) == 0).limit(rows)
+        return sample.toPandas().rename(columns=places)
 
 
 def _layouts(
@@ -106,12 +122,25 @@ def _layouts(
     if kind == "table":
         layouts = [_typed_layout(_table(spark, location), location, 1, max_row_chars)]
     elif kind == "csv":
-        layouts = csv_layouts(spark, list(files), settings.separator, max_row_chars)
+        layouts = csv_layouts(spark, list(files), settings, max_row_chars)
     elif kind == "json":
-        layouts = json_layouts(spark, list(files), max_row_chars)
+        layouts = json_layouts(spark, list(files), settings, max_row_chars)
     else:
         layouts = _typed_layouts(spark, list(files), kind, max_row_chars)
     return kind, files, layouts
+
+
+def _with_row_ids(df: DataFrame, contract: Contract) -> DataFrame:
+    """Make the id from a row's content, as `contract.ids.row_id` does; rows of one content are numbered."""
+    content = [F.coalesce(F.col(quoted(c.name)), F.lit("")) for c in contract.used if c.role in CONTENT]
+    digest = F.left(F.sha2(F.concat_ws("\x1f", *content), 256), F.lit(16))
+    order = F.col(quoted(contract.label.name)) if contract.label else F.lit(0)
+    name = contract.id.name
+    place = F.row_number().over(Window.partitionBy(quoted(name)).orderBy(order))
+    is_row = F.col(ROW_ERROR).isNull() | (F.col(ROW_ERROR) == "bad_encoding")
+    df = df.withColumn(name, F.when(is_row, F.concat(F.lit(PREFIX), digest))).withColumn("_place", place)
+    numbered = F.concat_ws("-", quoted(name), F.when(F.col("_place") > 1, F.col("_place")))
+    return df.withColumn(name, F.when(is_row, numbered)).drop("_place")
 
 
 # -- files ----------------------------------------------------------------------------------------------
@@ -159,10 +188,10 @@ def _check_columns(
     need_label: bool,
 ) -> tuple[str, ...]:
     """Refuse what cannot do without a column; say in words what can."""
-    warnings = []
+    warnings = [warning for layout in layouts for warning in layout.warnings]
     label = contract.label.name if contract.label and not need_label else None
     present = {name for mapping in mappings for name in mapping}
-    missing = [c for c in contract.used if c.name not in present and c.name != label]
+    missing = [c for c in contract.used if c.name not in present and c.name != label and not c.generated]
     if missing:
         raise InputError(
             f"required columns missing: {_listed(c.raw_name for c in missing)}; "
@@ -172,7 +201,7 @@ def _check_columns(
         )
     for column in contract.used:
         lacking = [lay for lay, m in zip(layouts, mappings, strict=True) if column.name not in m]
-        if not lacking or column.name == label:
+        if not lacking or column.name == label or column.generated:
             continue
         if column.required or column.role in ("id", "snapshot", "label"):
             raise InputError(
@@ -213,23 +242,53 @@ def _typed_layouts(spark: SparkSession, files: Sequence[str], kind: str, max_row
     for first, *more in groups.values():
         paths = [literal(files[i]) for i in (first, *more)]
         df = _reader(spark, kind, files[first]).schema(schemas[first]).load(paths)
-        layouts.append(_typed_layout(df, shown(files[first]), len(paths), max_row_chars))
+        layouts.append(
+            _typed_layout(_with_moments(df, schemas[first]), shown(files[first]), len(paths), max_row_chars)
+        )
     return layouts
 
 
 def _schema(spark: SparkSession, path: str, *, kind: str) -> T.StructType:
+    """A file's columns; the values in its folders' names are text, whatever they look like."""
     try:
         with reading():
-            return _reader(spark, kind, path).load(literal(path)).schema
+            fields = _reader(spark, kind, path).load(literal(path)).schema.fields
     except AnalysisException as problem:
         what = "a column stands twice" if "COLUMN_ALREADY_EXISTS" in str(problem) else f"not a {kind} file"
         raise InputError(what, where=shown(path), fix="write the file again") from None
+    in_folders = set(re.findall(r"/([^/=]+)=[^/]*(?=/)", unquote(path)))
+    nanos = nanosecond_columns(spark, path) if kind == "parquet" and _has_longs(fields) else ()
+    return T.StructType(
+        [
+            T.StructField(f.name, T.StringType()) if f.name in in_folders
+            else T.StructField(f.name, f.dataType, metadata={NANOSECONDS: True}) if f.name in nanos
+            else f
+            for f in fields
+        ]
+    )  # fmt: skip
+
+
+NANOSECONDS = "nanoseconds"
+
+
+def _has_longs(fields: Iterable[T.StructField]) -> bool:
+    return any(isinstance(field.dataType, T.LongType) for field in fields)
 
 
 def _reader(spark: SparkSession, kind: str, path: str) -> DataFrameReader:
     reader = spark.read.format(kind).option("parquet.page.verify-checksum.enabled", "true")
     partitioned = re.match(r"(.*?)/[^/=]+=[^/]*/", path)
     return reader.option("basePath", partitioned[1]) if partitioned else reader
+
+
+def _with_moments(df: DataFrame, schema: T.StructType) -> DataFrame:
+    """Turn nanoseconds, which Spark reads as numbers only, into timestamps."""
+    names = [f.name for f in schema if f.metadata.get(NANOSECONDS)]
+    return (
+        df.withColumns({n: F.timestamp_micros(F.floor(F.col(quoted(n)) / 1000)) for n in names})
+        if names
+        else df
+    )
 
 
 def _typed_layout(df: DataFrame, file: str, files: int, max_row_chars: int) -> Layout:
@@ -262,8 +321,10 @@ def _as_string(kind: T.DataType, name: str) -> SparkColumn:
     column = F.col(quoted(name))
     if isinstance(kind, T.FloatType | T.DoubleType):
         number = column.cast("double")  # 7.0 and 1.0E7 are whole: a null turned many an int column to double
-        whole = (number == F.floor(number)) & (F.abs(number) < 1e15)
+        whole = (number == F.floor(number)) & (F.abs(number) < EXACT_BELOW)
         return F.when(whole, number.cast("bigint").cast("string")).otherwise(number.cast("string"))
+    if isinstance(kind, T.DecimalType) and kind.scale > 0:
+        return F.regexp_replace(column.cast("string"), r"\.0+$", "")
     if isinstance(kind, T.TimestampType | T.TimestampNTZType):
         midnight = column == F.date_trunc("day", column)
         return F.when(midnight, column.cast("date").cast("string")).otherwise(column.cast("string"))

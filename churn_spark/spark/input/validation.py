@@ -5,14 +5,17 @@ Everything is counted from the files written here, since a retried task would co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from churn_spark.contract.columns import Column, Contract
+from churn_spark.contract.ids import LOST
+from churn_spark.contract.shapes import SHAPES, advice
+from churn_spark.contract.values import SPACE
 from churn_spark.errors import ChurnError, InputError
 from churn_spark.settings import sections as config
 from churn_spark.spark.input.files import CORRUPT, KEPT_CHARS, quoted, reading
@@ -24,7 +27,8 @@ from churn_spark.spark.tables import stored
 class Counts:
     """Rows by what became of them: rows_in = valid + rejected + duplicates (identical to one that stays).
 
-    `by_rule` counts rejected rows, `by_warning` valid ones, by "column:rule" or the rule of a whole row.
+    `by_rule` counts rejected rows, `by_warning` valid ones, by "column:rule" or the rule of a whole row; `alike`
+    counts ids that differ from another one only by what nobody sees, by what that is.
     """
 
     rows_in: int
@@ -36,14 +40,19 @@ class Counts:
     stayers: int
     by_rule: dict[str, int]
     by_warning: dict[str, int]
+    alike: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Validated:
-    """Valid rows (typed columns, `_warnings`), rejected rows (raw strings, `_corrupt_record`, `_errors`)."""
+    """Valid rows (typed columns, `_warnings`), rejected rows (raw strings, `_corrupt_record`, `_errors`).
+
+    `bad` has the raw strings of all rows with a problem.
+    """
 
     valid: DataFrame
     rejected: DataFrame
+    bad: DataFrame
     counts: Counts
 
 
@@ -69,6 +78,7 @@ def split_valid(
     return Validated(
         valid.select(*names, "_warnings"),
         rejected.select(*[_as_it_was(c).alias(c.name) for c in contract.used], CORRUPT, "_errors"),
+        checked.where("_raw is not null").select("_raw.*"),
         _counts(valid, rejected, contract, rows_in=checked.count(), identical=identical),
     )
 
@@ -157,6 +167,7 @@ def _counts(
         duplicates=identical,
         by_rule=_by_rule(rejected, "_errors") if refused else {},
         by_warning=_by_rule(valid, "_warnings") if tally.degraded else {},
+        alike=_alike(valid, contract.id),
         **tally.asDict(),
     )
 
@@ -173,34 +184,93 @@ def _rule(name: str, columns: Iterable[str]) -> str:
     return name if name in ROW_PROBLEMS else f"{','.join(columns)}:{name}"
 
 
+# -- ids that look the same -----------------------------------------------------------------------------
+
+INVISIBLE = r"[\u00ad\u200b-\u200f\u2060\ufeff]"
+LOOKS: dict[str, Callable[[SparkColumn], SparkColumn]] = {
+    "case": F.lower,
+    "outer spaces": lambda text: F.btrim(text, F.lit(SPACE)),
+    "kinds of space": lambda text: F.regexp_replace(text, f"[{SPACE}]", " "),
+    "invisible characters": lambda text: F.regexp_replace(text, INVISIBLE, ""),
+    "composed letters": lambda text: F.collate(text, "UNICODE"),  # NFC and NFD are one there
+}
+
+
+def _alike(valid: DataFrame, key: Column) -> dict[str, int]:
+    """Count the ids that people would take for another one, and say what tells them apart."""
+    text = raw_value(key)
+    visible = F.btrim(F.regexp_replace(text, INVISIBLE, ""), F.lit(SPACE))
+    look = F.collate(F.regexp_replace(visible, f"[{SPACE}]+", " "), "UNICODE_CI")
+    hashes = valid.groupBy(look.alias("look")).agg(
+        F.min(F.xxhash64(text)).alias("a"), F.max(F.xxhash64(text)).alias("b")
+    )
+    looks = hashes.where("a != b").select("look")
+    if looks.isEmpty():
+        return {}
+    ids = valid.select(look.alias("look"), text.alias("id")).join(looks, "look", "left_semi")
+    groups = ids.groupBy("look").agg(F.collect_set("id").alias("ids"))
+    size = F.size("ids")
+    fewer = [
+        F.sum(size - F.size(F.array_distinct(F.transform("ids", fold)))).alias(k) for k, fold in LOOKS.items()
+    ]
+    tally = groups.agg(F.sum(size).alias("ids"), *fewer).collect()[0].asDict()
+    return {kind: number for kind, number in tally.items() if number}
+
+
 # -- gates of a table -----------------------------------------------------------------------------------
 
 
-def check_gates(counts: Counts, *, settings: config.Validation, purpose: Purpose) -> None:
+def check_gates(
+    validated: Validated, contract: Contract, *, settings: config.Validation, purpose: Purpose
+) -> None:
     """Refuse a table that is not fit for its purpose; call it when the rejected rows are written.
 
     Training needs rows, churners and stayers. Training and scoring alike need the share of bad rows within
-    its limit: those rejected and those scored without a value because it is bad. Raises InputError.
+    its limit: those rejected and those scored without a value because it is bad; and ids with all their digits.
+    Raises InputError.
     """
+    counts = validated.counts
     if purpose == "train" and not counts.rows_in:
         raise InputError("the input holds no rows", fix="check --raw")
-    _check_share_of_bad_rows(counts, settings)
+    lost = counts.by_rule.get(_rule(LOST, [contract.id.name]), 0)
+    if lost:
+        raise InputError(
+            f"{lost} of {counts.rows_in} ids went through a float and have lost digits",
+            where=contract.id.raw_name,
+            fix="write the ids again as text or as whole numbers, from where they still have all digits",
+        )
+    bad = counts.rejected + counts.degraded
+    if bad > settings.max_reject_share * counts.rows_in:
+        raise InputError(
+            f"{bad} of {counts.rows_in} rows ({bad / counts.rows_in:.1%}) break the contract, "
+            f"above the limit of {settings.max_reject_share:.1%}: {_listed(counts)}",
+            where="validation.max_reject_share",
+            fix=_advice(validated, contract)
+            or "mend the input (see churn_rejects), or correct the rules under `columns`",
+        )
     if purpose == "train":
         _check_classes(counts, settings)
 
 
-def _check_share_of_bad_rows(counts: Counts, settings: config.Validation) -> None:
-    bad = counts.rejected + counts.degraded
-    if bad <= settings.max_reject_share * counts.rows_in:
-        return
-    rules = sorted([*counts.by_rule.items(), *counts.by_warning.items()], key=lambda rule: -rule[1])
-    listed = ", ".join(f"{rule} {count}" for rule, count in rules[:5])
-    raise InputError(
-        f"{bad} of {counts.rows_in} rows ({bad / counts.rows_in:.1%}) break the contract, "
-        f"above the limit of {settings.max_reject_share:.1%}: {listed}",
-        where="validation.max_reject_share",
-        fix="mend the input (see churn_rejects), or correct the rules under `columns`",
-    )
+def _by_number(counts: Counts) -> list[tuple[str, int]]:
+    return sorted([*counts.by_rule.items(), *counts.by_warning.items()], key=lambda rule: -rule[1])
+
+
+def _listed(counts: Counts) -> str:
+    return ", ".join(f"{rule} {count}" for rule, count in _by_number(counts)[:5])
+
+
+def _advice(validated: Validated, contract: Contract) -> str | None:
+    """What to set, from the shapes of the values that break the most broken rule of a column."""
+    by_name = {c.name: c for c in contract.used}
+    rules = [(*rule.rpartition(":")[::2], count) for rule, count in _by_number(validated.counts)]
+    column, rule, number = next(((by_name[n], r, c) for n, r, c in rules if n in by_name), (None, "", 0))
+    if column is None:
+        return None
+    text = F.btrim(raw_value(column), F.lit(SPACE))
+    shares = [F.count_if(text.rlike(shape.pattern)).alias(shape.name) for shape in SHAPES]
+    row = validated.bad.agg(*shares).collect()[0].asDict()
+    return advice(column, rule, {name: matches / number for name, matches in row.items()})
 
 
 def _check_classes(counts: Counts, settings: config.Validation) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 GROUP = "spark.jobGroup.id"
+# Said of the call or the data, not of a worker: the next attempt would say the same.
+LASTING = re.compile(r"\b(ValueError|TypeError|KeyError|ImportError|ModuleNotFoundError)\b: [^\n]*")
 
 
 def guarded(
@@ -52,6 +55,11 @@ def guarded(
                         f"{name} was not done after {seconds:g} seconds and was cancelled",
                         where="training.timeout_seconds",
                         fix="look for a worker that hangs or swaps; allow more time if the data need it",
+                    ) from problem
+                if lasting := LASTING.search(f"{type(problem).__name__}: {problem}"):
+                    raise ResourceError(
+                        f"{name} failed, and would fail again: {lasting[0][:200]}",
+                        fix="see error.txt for the whole of it",
                     ) from problem
                 if attempt == attempts:
                     raise ResourceError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,15 @@ EVERY_RULE = Contract(
         Column(role="passthrough", name="day", type="date"),
         Column(role="label", name="churn"),
         Column(role="text", name="note"),
+        Column(role="numeric", name="euro", decimal=",", thousands="."),
+        Column(role="numeric", name="swiss", type="bigint", thousands="'", missing=("-", "?")),
+        Column(role="passthrough", name="german_day", type="date", date_format="d.M.yyyy"),
+        Column(role="passthrough", name="oracle_day", type="date", date_format="dd-MMM-yy"),
+        Column(role="passthrough", name="excel_day", type="date", date_format="excel"),
+        Column(
+            role="passthrough", name="ja", type="boolean", true_values=("ja", "2"), false_values=("nein",)
+        ),
+        Column(role="passthrough", name="left", type="boolean", positive="Churned", missing=("unknown",)),
     )
 )
 NASTY = [
@@ -65,6 +75,14 @@ NASTY = [
     "\u00c41", "A\u0663", "2024-02-29", "2023-02-29", "2024-13-01", "2024-1-1", "0000-01-01", "0001-01-01",
     "9999-12-31", "10000-01-01", " 2024-01-02 ", "2024-01-02T00:00", "2024-01-02\n", "20240102", "x" * 20, "x" * 21,
     "\U0001f469\u200d\U0001f4bb" * 6, "\U0001f600" * 21, "e\u0301", "'; DROP TABLE x;--", "=HYPERLINK(\"x\")", "<b>",
+    "1000.0", "-5.00", "1.0000000000", "9007199254740993.0", "9007199254740991.0", "00123.0", "1.23456789012345E15",
+    "1.5E3", "1.2345678E7", "1.5E16", "1.23457E+15", "1e+20", "1e5", "1,23457E+15", "a\0b", "1.5E300", "1e39", "3e38",
+    "10,5", "1.234,5", "1.234", "1,234.5", "1'234", "1\u2019234'567", "12.34,5", "1.2345,0", "?", "#N/A", "\\N",
+    "(null)",
+    "31.01.2026", "1.2.2026", "30.02.2026", "31.01.2026 00:00:00", "31-Jan-26", "31-JAN-26", "3-Jan-26",
+    "31-M\u00c4R-26",
+    "45688", "45688.5", "60", "61", "2958466", "2026-01-31 00:00:00", "2026-01-31T23:59:59.999Z", "2026-01-31 25",
+    "2024-02-30 00:00", "ja", "Nein", "2.00", "Churned", "churned ", "Stayed", "unknown",
     "../../etc", "\ufffd", "\x1f5", "5\x1f", "\x855", "\u200b5",
 ]  # fmt: skip
 
@@ -232,7 +250,28 @@ def test_split_valid_takes_an_empty_table(spark: SparkSession, tmp_path: Path) -
     found = split_valid(df, CONTRACT, settings=SETTINGS, purpose="score", folder=str(tmp_path / "work"))
     assert found.counts.rows_in == 0
     assert found.valid.columns == ["id", "age", "plan", "churn", "note", "_warnings"]
-    check_gates(found.counts, settings=SETTINGS, purpose="score")
+    check_gates(found, CONTRACT, settings=SETTINGS, purpose="score")
+
+
+def test_split_valid_counts_ids_that_look_alike(spark: SparkSession, tmp_path: Path) -> None:
+    ids = [
+        "AB12",
+        "ab12",
+        "AB12 ",
+        "C\u00a0D",
+        "C D",
+        "E\u200bF",
+        "EF",
+        "M\u00fcller",
+        "Mu\u0308ller",
+        "Muller",
+    ]
+    df = raw_table(spark, CONTRACT, [(i, "1", "pro", "1", None, None, None) for i in ids])
+    found = split_valid(df, CONTRACT, settings=SETTINGS, purpose="train", folder=str(tmp_path / "work"))
+    assert {row.id for row in found.valid.collect()} == set(ids)  # exact
+    assert found.counts.alike == {
+        "ids": 9, "case": 1, "outer spaces": 1, "kinds of space": 1, "invisible characters": 1, "composed letters": 2,
+    }  # fmt: skip
 
 
 # -- gates ----------------------------------------------------------------------------------------------
@@ -240,15 +279,35 @@ def test_split_valid_takes_an_empty_table(spark: SparkSession, tmp_path: Path) -
 GOOD = Counts(1000, 1000, 0, 0, 0, churners=100, stayers=900, by_rule={}, by_warning={})
 
 
+def check(spark: SparkSession, counts: Counts, purpose: Purpose, *, bad: Sequence[str] = ()) -> None:
+    columns = ", ".join(f"{c.name} string" for c in CONTRACT.used)
+    rows = spark.createDataFrame([("x", value, value, value, None) for value in bad], columns)
+    validated = Validated(rows, rows, rows, counts)
+    check_gates(validated, CONTRACT, settings=SETTINGS, purpose=purpose)
+
+
 @pytest.mark.parametrize("purpose", ["train", "score"])
-def test_check_gates_limits_the_share_of_bad_rows(purpose: Purpose) -> None:
-    check_gates(replace(GOOD, rejected=50), settings=SETTINGS, purpose=purpose)
+def test_check_gates_limits_the_share_of_bad_rows(spark: SparkSession, purpose: Purpose) -> None:
+    check(spark, replace(GOOD, rejected=50), purpose)
     rules = {"age:not_a_number": 40, "malformed_row": 21}
     with pytest.raises(InputError, match=r"6\.1%.*age:not_a_number 40, malformed_row 21") as caught:
-        check_gates(replace(GOOD, rejected=61, by_rule=rules), settings=SETTINGS, purpose=purpose)
+        check(spark, replace(GOOD, rejected=61, by_rule=rules), purpose)
     assert caught.value.exit_code == 20
     with pytest.raises(InputError, match=r"100\.0%"):
-        check_gates(replace(GOOD, degraded=1000), settings=SETTINGS, purpose=purpose)
+        check(spark, replace(GOOD, degraded=1000), purpose)
+
+
+def test_check_gates_names_the_setting_that_reads_the_values(spark: SparkSession) -> None:
+    counts = replace(GOOD, rejected=61, by_rule={"age:not_a_number": 2})
+    with pytest.raises(InputError) as caught:
+        check(spark, counts, "train", bad=["1.234,5", "2.000,7"])
+    assert caught.value.fix.endswith("add to age: {decimal: ',', thousands: '.'}")
+    assert "234" not in str(caught.value)
+
+
+def test_check_gates_refuses_ids_that_lost_digits(spark: SparkSession) -> None:
+    with pytest.raises(InputError, match="3 of 1000 ids went through a float"):
+        check(spark, replace(GOOD, rejected=3, by_rule={"id:id_through_float": 3}), "score")
 
 
 @pytest.mark.parametrize(
@@ -260,8 +319,10 @@ def test_check_gates_limits_the_share_of_bad_rows(purpose: Purpose) -> None:
         (replace(GOOD, churners=9, stayers=991), "fewer than 10"),
     ],
 )
-def test_check_gates_needs_both_classes_to_train_but_not_to_score(counts: Counts, words: str) -> None:
+def test_check_gates_needs_both_classes_to_train_but_not_to_score(
+    spark: SparkSession, counts: Counts, words: str
+) -> None:
     with pytest.raises(InputError, match=words):
-        check_gates(counts, settings=SETTINGS, purpose="train")
-    check_gates(counts, settings=SETTINGS, purpose="score")
-    check_gates(GOOD, settings=SETTINGS, purpose="train")
+        check(spark, counts, "train")
+    check(spark, counts, "score")
+    check(spark, GOOD, "train")

@@ -1,0 +1,217 @@
+"""The first table contract, guessed: one small table a rule."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from churn_spark.contract.columns import Column
+from churn_spark.guessing.columns import Guess, Table, guess_columns, guess_table
+from churn_spark.guessing.form import guess_form
+from churn_spark.guessing.layer import as_yaml
+from churn_spark.settings.layers import load_config
+
+N = 100
+TABLE = pd.DataFrame(
+    {
+        "Customer ID": [f"00{i}" for i in range(N)],
+        "Age": [str(20 + i % 50) for i in range(N)],
+        "balance": [f"{i - 30}.5" for i in range(N)],
+        "planType": [("monthly", "annual", None)[i % 3] for i in range(N)],
+        "Churn": [("yes", "no", "no", "no")[i * 7 % 4] for i in range(N)],
+        "notes": [f"The customer called about bill number {i} again." for i in range(N)],
+        "snapshot": ["2026-01-31"] * 50 + ["2026-02-28"] * 50,
+        "street": [f"Long Road {i}" for i in range(N)],
+        "country": ["CH"] * N,
+        "cancel_date": [None if i % 4 else f"2026-03-{1 + i % 28:02d}" for i in range(N)],
+        "state": [("gone", "here", "here", "here")[i * 7 % 4] for i in range(N)],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def guesses() -> dict[str, Guess]:
+    return {g.column.raw_name: g for g in guess_columns(TABLE)}
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "role", "kind"),
+    [
+        ("Customer ID", "customer_id", "id", "string"),
+        ("Age", "age", "numeric", "bigint"),
+        ("balance", "balance", "numeric", "double"),
+        ("planType", "plan_type", "categorical", "string"),
+        ("Churn", "churn", "label", "boolean"),
+        ("notes", "notes", "text", "string"),
+        ("snapshot", "snapshot", "snapshot", "date"),
+        ("street", "street", "passthrough", "string"),
+        ("country", "country", "ignore", "string"),
+        ("cancel_date", "cancel_date", "ignore", "string"),
+        ("state", "state", "ignore", "string"),
+    ],
+)
+def test_guess_columns_finds_role_and_type(
+    guesses: dict[str, Guess], source: str, name: str, role: str, kind: str
+) -> None:
+    column = guesses[source].column
+    assert (column.name, column.role, column.kind) == (name, role, kind)
+
+
+def test_guess_columns_sets_a_minimum_only_where_nothing_lies_below(guesses: dict[str, Guess]) -> None:
+    assert (guesses["Age"].column.min, guesses["balance"].column.min) == (0.0, None)
+
+
+def test_guess_columns_says_which_columns_leak(guesses: dict[str, Guess]) -> None:
+    suspected = [name for name, g in guesses.items() if "suspected leak" in g.why]
+    assert suspected == ["cancel_date", "state"]
+    honest = guess_columns(TABLE.drop(columns="cancel_date").assign(state=TABLE["planType"]))
+    assert not [g for g in honest if "suspected leak" in g.why]
+
+
+def test_names_need_no_quotes_and_are_distinct() -> None:
+    sources = ["Gekündigt", "KundeNr", "2024 Umsatz €", "a b", "a_b", "a_b_2", "Возраст", "Пол", "label"]
+    names = [g.column.name for g in guess_columns(pd.DataFrame({s: ["1", "2"] for s in sources}))][-9:]
+    assert names == [
+        "gekundigt",
+        "kunde_nr",
+        "c_2024_umsatz",
+        "a_b",
+        "a_b_2",
+        "a_b_2_2",
+        "column",
+        "column_2",
+        "c_label",
+    ]
+
+
+def test_as_yaml_is_a_layer_that_loads_and_quotes_no_value(guesses: dict[str, Guess], tmp_path: Path) -> None:
+    text = as_yaml(Table(tuple(guesses.values()), {}), raw="customers.csv")
+    (tmp_path / "mine.yaml").write_text(text)
+    columns = load_config([str(tmp_path / "mine.yaml")]).columns
+    assert list(columns) == [g.column.name for g in guesses.values()]
+    assert columns["plan_type"].raw_name == "planType"
+    assert "monthly" not in text
+    assert "Long Road" not in text
+
+
+def test_as_yaml_says_what_is_missing() -> None:
+    text = as_yaml(guess_table(TABLE[["Age", "planType"]]), raw="x.csv")
+    assert "no column identifies a customer" in text
+    assert "No column looks like the label" in text
+
+
+def column(frame: dict[str, list[Any]], name: str) -> Column:
+    return next(g.column for g in guess_columns(pd.DataFrame(frame)) if g.column.raw_name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "positive"),
+    [
+        ("Attrition_Flag", ("Attrited Customer", "Existing Customer"), "Attrited Customer"),
+        ("Customer Status", ("Churned", "Stayed", "Joined"), "Churned"),
+        ("Gekündigt", ("ja", "nein"), "ja"),
+        ("Résilié", ("oui", "non"), "oui"),
+        ("churn", ("bye", "stayed"), "bye"),
+        ("Exited", ("1.00", "0.00"), None),
+    ],
+)
+def test_a_label_says_which_value_means_left(
+    name: str, values: tuple[str, ...], positive: str | None
+) -> None:
+    label = column(
+        {"id": [f"a{i}" for i in range(60)], name: [values[i % len(values)] for i in range(60)]}, name
+    )
+    assert (label.role, label.positive) == ("label", positive)
+
+
+def test_a_label_whose_words_say_nothing_is_to_be_decided() -> None:
+    frame = pd.DataFrame({"id": [f"a{i}" for i in range(60)], "churn": ["1", "2"] * 30})
+    label = next(g for g in guess_columns(frame) if g.column.name == "churn")
+    assert (label.column.role, label.column.positive) == ("label", None)
+    assert label.why.startswith("DECIDE")
+
+
+def test_a_column_that_does_not_identify_is_no_id() -> None:
+    frame = {
+        "Area code": ["408", "415", "510"] * 20,
+        "Minutes": [f"{i}.5" for i in range(60)],
+        "Churn": ["0", "1"] * 30,
+    }
+    guesses = guess_columns(pd.DataFrame(frame))
+    assert (guesses[0].column.role, guesses[0].column.generated) == ("id", True)
+    assert "area_code has 3 values in 60 rows" in guesses[0].why
+    with_id = guess_columns(pd.DataFrame({**frame, "CLIENTNUM": [str(7_000 + i) for i in range(60)]}))
+    assert [g.column.name for g in with_id if g.column.role == "id"] == ["clientnum"]
+
+
+@pytest.mark.parametrize(
+    ("values", "notation"),
+    [
+        (["10,5", "1.234,25"], {"decimal": ",", "thousands": "."}),
+        (["10,5", "7,25"], {"decimal": ","}),
+        (["1,000.50", "12.5"], {"thousands": ","}),
+        (["1'000.50", "12.5"], {"thousands": "'"}),
+        (["10.5", "7.25"], {}),
+    ],
+)
+def test_a_table_says_how_its_numbers_are_written(values: list[str], notation: dict[str, str]) -> None:
+    numbers = [f"{i}{value[1:]}" for i in range(1, 10) for value in values]
+    table = guess_table(pd.DataFrame({"id": [f"a{i}" for i in range(len(numbers))], "x": numbers}))
+    assert table.notation == notation
+    assert table.guesses[1].column.role == "numeric"
+
+
+@pytest.mark.parametrize(
+    ("values", "spec"),
+    [
+        ([f"{i:02d}.01.2026" for i in range(1, 29)], "d.M.yyyy"),
+        ([f"01/{i:02d}/2026" for i in range(1, 29)], "M/d/yyyy"),
+        ([str(45_600 + i) for i in range(28)], "excel"), ([f"2026-01-{i:02d} 00:00:00" for i in range(1, 29)], None),
+    ],
+)  # fmt: skip
+def test_dates_are_known_by_their_format(values: list[str], spec: str | None) -> None:
+    date = column({"id": [f"a{i}" for i in range(28)], "start_date": values}, "start_date")
+    assert (date.kind, date.date_format) == ("date", spec)
+
+
+def test_what_only_leavers_have_and_copies_and_chinese_text_are_told() -> None:
+    n = 60
+    frame = {
+        "id": [f"a{i}" for i in range(n)], "churn": ["1" if i % 3 == 0 else "0" for i in range(n)],
+        "end_date": [f"2026-01-{1 + i % 28:02d}" if i % 3 == 0 else None for i in range(n)],
+        "bill": [f"{i}.5" for i in range(n)], "bill_again": [f"{i}.5" for i in range(n)],
+        "note": [f"客户抱怨网络太慢并要求退款第{i}次" for i in range(n)],
+        "score": [str(i) if i % 7 else "?" for i in range(n)],
+    }  # fmt: skip
+    guesses = {g.column.name: g for g in guess_columns(pd.DataFrame(frame))}
+    assert {name: g.column.role for name, g in guesses.items()} == {
+        "id": "id", "churn": "label", "end_date": "ignore", "bill": "numeric", "bill_again": "ignore", "note": "text",
+        "score": "numeric",
+    }  # fmt: skip
+    assert "only customers who left" in guesses["end_date"].why
+    assert guesses["bill_again"].why == "a copy of bill"
+    assert guesses["score"].column.missing == ("?",)
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("id;x\n1;2,5\n2;3,5\n", {"separator": ";"}),
+        ("id,x\n1,2\n", {}),
+        ("Customers of 31.01.2026\n\nid,x,y\n1,2,3\n2,3,4\n", {"skip_lines": 2}),
+        ("sep=;\nid;x\n1;2\n", {"separator": ";"}),
+        ("id\tx\n1\té\n", {"separator": "\t", "encoding": "windows-1252"}),
+    ],
+)
+def test_the_form_of_a_file_is_told_from_its_lines(text: str, form: dict[str, Any]) -> None:
+    encoding = form.get("encoding", "utf-8")
+    assert guess_form(text.encode(encoding).split(b"\n")) == form
+
+
+def test_as_yaml_keeps_what_was_found() -> None:
+    frame = pd.DataFrame({"id": [f"a{i}" for i in range(30)], "x": [f"{i},5" for i in range(30)]})
+    text = as_yaml(
+        guess_table(frame, separator=";"), raw="x.csv", form={"separator": ";", "encoding": "windows-1252"}
+    )
+    assert "input:\n  separator: ';'\n  encoding: 'windows-1252'\n  decimal: ','\n" in text
