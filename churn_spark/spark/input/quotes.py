@@ -130,21 +130,28 @@ def _without_backslashes(line: SparkColumn) -> SparkColumn:
 
 
 def _balance(single: SparkColumn, line: SparkColumn, separators: str, name: str) -> list[SparkColumn]:
-    quotes = count(line, '"')
-    is_odd = quotes % 2 == 1
-    single = F.when(is_odd, single)
-    opens, closes = (
-        single.rlike(rf'(^|[{separators}])"[^"]*\z'),
-        single.rlike(rf'^[^"]*"([{separators}\r]|\z)'),
-    )
+    opens, closes = _ends(single, line, separators)
     counts = {
-        "quotes": F.sum(quotes),
-        "odd_lines": F.count_if(is_odd),
+        "quotes": F.sum(count(line, '"')),
+        "odd_lines": F.count_if(_is_odd(line)),
         "openers": F.count_if(opens & ~closes),
         "closers": F.count_if(closes & ~opens),
         "either": F.count_if(opens & closes),
     }
     return [number.alias(f"{name}_{part}") for part, number in counts.items()]
+
+
+def _is_odd(line: SparkColumn) -> SparkColumn:
+    return count(line, '"') % 2 == 1
+
+
+def _ends(single: SparkColumn, line: SparkColumn, separators: str) -> tuple[SparkColumn, SparkColumn]:
+    """Whether a line can begin, and can end, a field that goes over several lines; `single` lacks doubled quotes."""
+    odd = F.when(_is_odd(line), single)
+    return (
+        odd.rlike(rf'(^|[{separators}])"[^"]*\z'),
+        odd.rlike(rf'^[^"]*"([{separators}\r]|\z)'),
+    )
 
 
 def _scanned(file: str, tally: dict[str, int]) -> Scan:
@@ -163,7 +170,7 @@ def count(line: SparkColumn, character: str) -> SparkColumn:
 
 # -- rows that a quote has swallowed --------------------------------------------------------------------
 
-KINDS = (r"^[-+0-9.,:/ %]*$", r"^(\S*[0-9]\S*)?$", r"^\S*$")  # figures, codes, single words
+KINDS = (r"^[-+0-9.,:/ %]*$", r"^(\S*[0-9]\S*)?$")  # figures, codes
 
 
 def check_swallowed(lines: DataFrame, form: Form, *, sample: Iterable[str]) -> None:
@@ -176,10 +183,13 @@ def check_swallowed(lines: DataFrame, form: Form, *, sample: Iterable[str]) -> N
     line = F.col("value")
     order = Window.partitionBy("url").orderBy("start", "id")
     before = order.rowsBetween(Window.unboundedPreceding, -1)
-    odd = count(_without_backslashes(line) if form.escape == BACKSLASH else line, '"') % 2
-    numbered = lines.select("url", "start", odd.alias("odd"), is_row(line, form, kinds).alias("is_row"),
+    plain = _without_backslashes(line) if form.escape == BACKSLASH else line
+    single = plain if form.escape == BACKSLASH else F.replace(line, F.lit('""'), F.lit(""))
+    opens, closes = _ends(single, plain, re.escape(form.separator))
+    turns = F.coalesce(opens | closes, F.lit(False)).cast("int")
+    numbered = lines.select("url", "start", turns.alias("turns"), is_row(line, form, kinds).alias("is_row"),
                             F.monotonically_increasing_id().alias("id"))  # fmt: skip
-    inside = F.coalesce(F.sum("odd").over(before), F.lit(0)) % 2 == 1
+    inside = F.coalesce(F.sum("turns").over(before), F.lit(0)) % 2 == 1
     placed = numbered.select(
         "url", F.row_number().over(order).alias("line"), (inside & F.col("is_row")).alias("bad")
     )

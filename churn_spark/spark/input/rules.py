@@ -127,7 +127,9 @@ def _parsed(column: Column, text: SparkColumn) -> SparkColumn:
 
 
 def _word_value(column: Column, text: SparkColumn) -> SparkColumn:
-    notation, said = column.notation, F.regexp_replace(F.lower(text), WHOLE_WORD, "$1")
+    # With one word that means "left" any other is an answer, so white space must be gone before it is read.
+    notation, bare = column.notation, F.btrim(text, F.lit(SPACE))
+    said = F.regexp_replace(F.lower(bare), WHOLE_WORD, "$1")
     if notation.positive is not None:
         return F.when(~_is_missing(column), said == word(notation.positive))
     no = F.when(said.isin(*map(word, notation.false_values)), False)

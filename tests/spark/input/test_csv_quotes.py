@@ -19,4 +19,4 @@ def test_whole_lines_leaves_out_what_stands_inside_a_quoted_field() -> None:
 def test_column_kinds_are_the_narrowest_that_all_values_have() -> None:
     lines = ["id,age,note", "a1,2,words of a note", "b22,3.5,", 'c3,4,"open', "and, some, more"]
     assert column_kinds(lines, FORM) == [KINDS[1], KINDS[0], None]
-    assert column_kinds(["id,age,note", "a,,one"], FORM) == [KINDS[2], None, KINDS[2]]
+    assert column_kinds(["id,age,note", "a,,one"], FORM) == [None, None, None]
