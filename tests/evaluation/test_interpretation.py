@@ -80,7 +80,7 @@ def test_ablations_put_every_variant_on_the_same_test_rows(honest: Sample) -> No
 
 
 def test_notes_that_beat_the_table_are_an_alarm() -> None:
-    rows = customers(by_table=0.3, by_notes=6.0)
+    rows = customers(by_table=1.0, by_notes=6.0)
     (finding,) = audit.text_findings(
         ["ticket_notes"], measure_ablations(fitted(rows), rows, training=TRAINING)
     )
