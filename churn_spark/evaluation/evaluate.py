@@ -104,21 +104,8 @@ def _finished(provisional: ChurnModel, scores: Scores) -> ChurnModel:
     policy = fit_policy(
         calibrator.apply(held["margin"]), typical, weight=held["weight"], population=scores.population
     )
-    manifest = {
-        **provisional.manifest,
-        "base_rate": base_rate,
-        "typical": _typical(provisional, scores, held.index),
-    }
+    manifest = {**provisional.manifest, "base_rate": base_rate}
     return replace(provisional, calibrator=calibrator, policy=policy, manifest=manifest)
-
-
-def _typical(model: ChurnModel, scores: Scores, learnt: pd.Index) -> dict[str, float]:
-    """The median of each numeric column, for reasons to compare a value with; empty where rows are cells."""
-    if scores.slices is None:
-        return {}
-    names = [n.name for n in model.spec.numeric if n.name in scores.slices]
-    medians = scores.slices.loc[learnt, names].astype("float64").median()
-    return {str(name): float(f"{median:.4g}") for name, median in medians.dropna().items()}
 
 
 def _known(model: ChurnModel, rows: pd.DataFrame) -> dict[str, Any]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -34,6 +34,7 @@ from churn_spark.model.crossfit import Choice, Learning, choose, lay_out, unseen
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import Policy
 from churn_spark.model.projection import assemble_unseen
+from churn_spark.model.reasons import typical_values
 from churn_spark.model.sample import Sample
 from churn_spark.model.search import require_optuna, search
 from churn_spark.model.trees import averaged
@@ -70,6 +71,7 @@ class Chosen:
     learning: Learning
     choice: Choice
     boosters: int  # published: one for each fold, or one
+    typical: Mapping[str, float]  # medians of the learning rows, for the reasons
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +142,8 @@ def _choose(run: Run, df: DataFrame, sample: Sample) -> Chosen:
         run.record["search"] = list(choice.trials)
         run.config = config.model_copy(update={"training": choice.training})
         step |= {"inputs": len(inputs.spec.names), "tried": len(choice.trials), **choice.settings}
-    return Chosen(inputs, learning, choice, boosters=FOLDS if sample.whole else 1)
+    typical = typical_values(here.frame, (n.name for n in inputs.spec.numeric))
+    return Chosen(inputs, learning, choice, boosters=FOLDS if sample.whole else 1, typical=typical)
 
 
 def _fit(run: Run, df: DataFrame, sample: Sample, chosen: Chosen) -> Grown:
@@ -340,6 +343,7 @@ def _provisional(run: Run, chosen: Chosen, booster: xgb.Booster) -> ChurnModel:
         "quote_from": config.scoring.quote_from,
         "versions": run.record["versions"],
         "rows": run.record["rows"],
+        "typical": dict(chosen.typical),
         "learned_until": run.record.get("learned_until"),
     }
     return ChurnModel("", booster, chosen.inputs.spec, IDENTITY, policy, contract, config.text, manifest)

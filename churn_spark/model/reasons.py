@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from churn_spark.arrays import Columns, Matrix, python_values
 
@@ -27,6 +28,13 @@ class Wording(NamedTuple):
     description: str | None = None
     unit: str | None = None
     typical: float | None = None
+
+
+def typical_values(frame: pd.DataFrame, columns: Iterable[str]) -> dict[str, float]:
+    """The medians of numeric columns of the learning rows, to compare a customer's value with; four digits."""
+    numeric = [c for c in columns if c in frame and pd.api.types.is_numeric_dtype(frame[c])]
+    medians = {c: frame[c].astype("float64").median() for c in numeric if frame[c].notna().any()}
+    return {c: float(f"{median:.4g}") for c, median in medians.items()}
 
 
 @dataclass(frozen=True)

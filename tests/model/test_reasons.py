@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from churn_spark.model.reasons import Wording, grouped_contributions, in_words, worth_naming
+from churn_spark.model.reasons import Wording, grouped_contributions, in_words, typical_values, worth_naming
 
 SOURCES = ["age", "plan", "note", "note"]
 
@@ -77,6 +77,11 @@ def test_in_words_speaks_the_companys_words() -> None:
     assert said(2.0, description="a comment that is too long to be read as the name of a column") == (
         "Tenure of 2 raises the risk"
     )
+
+
+def test_typical_values_are_medians_of_numbers_that_are_there() -> None:
+    frame = pd.DataFrame({"tenure": [0.0, 16, 40], "plan": ["a", "b", "c"], "empty": [np.nan] * 3})
+    assert typical_values(frame, ["tenure", "plan", "empty", "elsewhere"]) == {"tenure": 16.0}
 
 
 def named(effects: list[float], *, recommended: bool) -> list[int]:
