@@ -61,7 +61,11 @@ def explained(problem: BaseException) -> BaseException:
         return ResourceError("Spark is not installed here", fix="pip install 'churn-spark[spark]'")
     from churn_spark.spark.failures import explain
 
-    return explain(problem) or problem
+    ours = explain(problem)
+    if ours is None:
+        return problem
+    ours.__cause__ = problem  # for error.txt
+    return ours
 
 
 # -- jobs -----------------------------------------------------------------------------------------------

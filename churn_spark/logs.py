@@ -8,15 +8,26 @@ import logging
 import re
 import sys
 from contextvars import ContextVar
+from types import TracebackType
+
+from churn_spark.traces import trace
 
 ROOT = "churn_spark"
 CONTEXT: ContextVar[dict[str, str]] = ContextVar("run, job and step of what is being logged", default={})  # noqa: B039
 FIELD = re.compile(r"(?:^|(?<=\s))([A-Za-z_]\w*)=(\S+)")
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 CLEAR = "\r\033[K"
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
-class JsonLines(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """Shows an exception without a row value."""
+
+    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802
+        return trace(ei[1]).rstrip("\n") if ei[1] else ""
+
+
+class JsonLines(_Formatter):
     """One JSON object a line: time, level, logger, message, run_id, job, step, and the message's own fields."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -34,7 +45,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-class Lines(logging.Formatter):
+class Lines(_Formatter):
     """Time, level and message; on a terminal a line takes the place of the progress bar."""
 
     def __init__(self) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from churn_spark import __version__
 from churn_spark.contract import published
 from churn_spark.errors import Cancelled, ChurnError
+from churn_spark.settings.refusals import without_secret
 from churn_spark.settings.sections import Config
 from churn_spark.spark import storage
 
@@ -42,7 +43,7 @@ def new_record(
         "exit_code": None,
         "started_at": started_at.isoformat(),
         "finished_at": None,
-        "argv": list(argv),
+        "argv": [without_secret(word) for word in argv],
         "config": config.model_dump(mode="json", by_alias=True),
         "config_hash": config.fingerprint(),
         "code_version": __version__,

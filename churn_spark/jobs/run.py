@@ -10,7 +10,6 @@ import secrets
 import shutil
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cached_property
@@ -32,6 +31,7 @@ from churn_spark.spark import storage
 from churn_spark.spark.notes.cache import Cache
 from churn_spark.spark.session import active_tasks, get_session
 from churn_spark.spark.tables import Tables, small_table
+from churn_spark.traces import trace
 
 log = logging.getLogger(__name__)
 
@@ -201,8 +201,7 @@ class Run:
         storage.remove(self.work)
         storage.write_json(storage.join(self.folder, "run.json"), self.record)
         if problem is not None:
-            text = "".join(traceback.format_exception(problem))
-            storage.write_text(storage.join(self.folder, "error.txt"), text)
+            storage.write_text(storage.join(self.folder, "error.txt"), trace(problem))
 
 
 def _is_dead(owner: Path) -> bool:

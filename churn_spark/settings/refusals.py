@@ -17,6 +17,7 @@ _SECRET_VALUES = re.compile(
     r"|eyJ[A-Za-z0-9_-]{20,}|://[^/\s:]+:[^/\s@]+@"
     r"|(?i:passwo?r?d|pwd|secret|token|(api|access|account)[._-]?key|sig)([._-][\w.-]*)?\s*=\s*[^\s;&{]{3,})"
 )
+_OPTION = re.compile(r"(--[\w-]+=|)(.*)", re.S)
 # Spark settings that lose rows, or change values, without a word: each with the only value accepted.
 _SAFE = {
     "spark.sql.files.ignorecorruptfiles": "false",
@@ -36,11 +37,23 @@ def is_secret(text: str) -> bool:
     return bool(_SECRET_VALUES.search(text))
 
 
+def without_secret(argument: str) -> str:
+    """An argument of the command line as it may be kept: what looks like a secret is `***`, its key stays."""
+    option, rest = _OPTION.fullmatch(argument).groups()  # type: ignore[union-attr]  # it matches any text
+    key, equals, _ = rest.partition("=")
+    if not is_secret(argument) and not (equals and _names_secret(key)):
+        return argument
+    return f"{option}{key}=***" if equals and not is_secret(key) else f"{option}***"
+
+
+def _names_secret(key: str) -> bool:
+    return not key.startswith("columns.") and bool(_SECRET_KEYS.search(key))
+
+
 def refuse_secrets(tree: Mapping[str, Any], name: str) -> None:
     """Raise ConfigError for a setting that looks like a secret; `name` is the layer it stands in."""
     for key, text in _texts(tree):
-        is_named = not key.startswith("columns.") and _SECRET_KEYS.search(key)
-        if is_named or is_secret(text):
+        if _names_secret(key) or is_secret(text):
             raise ConfigError(
                 f"{key} looks like a secret, and settings are logged",
                 where=name,

@@ -45,6 +45,38 @@ def test_run_finish_records_a_failure_with_its_exit_code(tmp_path):
     assert (tmp_path / "out/_runs" / run.run_id / "error.txt").exists()
 
 
+def test_error_txt_and_verbose_output_hold_no_row_value(tmp_path, monkeypatch, capsys, raw):
+    note = "Anna was rude"
+
+    def fail(run, options):
+        raise ValueError(f"could not convert string to float: {note!r}") from KeyError(note)
+
+    monkeypatch.setattr("churn_spark.commands._work", fail)
+    assert main(["train", "-v", "--raw", str(raw), "--output", str(tmp_path / "out")]) == 1
+    logs.set_up(as_json=False, level=logging.INFO)
+    for text in (next((tmp_path / "out/_runs").glob("*/error.txt")).read_text(), capsys.readouterr().err):
+        assert "in fail" in text
+        assert "ValueError" in text
+        assert note not in text
+
+
+def test_run_json_keeps_no_secret_of_the_command_line(tmp_path):
+    given = [
+        "--set",
+        "spark.conf.spark.hadoop.fs.s3a.secret.key=abc",
+        "--set=text.api_key=abc==",
+        "--raw=x=1.csv",
+    ]
+    run = Run("train", load_config(options={"output": str(tmp_path / "out")}), argv=given)
+    kept = [
+        "--set",
+        "spark.conf.spark.hadoop.fs.s3a.secret.key=***",
+        "--set=text.api_key=***",
+        "--raw=x=1.csv",
+    ]
+    assert run.record["argv"] == kept
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_cancels_a_run_which_leaves_its_record_and_row(tmp_path, number):
     run = Run("train", load_config(options={"output": str(tmp_path / "out")}))
