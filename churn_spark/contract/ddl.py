@@ -64,6 +64,12 @@ def duckdb(tables: Sequence[Table], output: str) -> str:
             for f in (*table.fields, *table.partitions)
         ]
     statements.append(f"CREATE OR REPLACE VIEW churn_scores_latest AS\n{LATEST.format('churn_scores')}")
+    scores = next(table for table in tables if table.name == "churn_scores")
+    statements.append("COMMENT ON VIEW churn_scores_latest IS 'the rows of the newest score_date'")
+    statements += [
+        f'COMMENT ON COLUMN churn_scores_latest."{f.name}" IS {_quoted(f.comment)}'
+        for f in (*scores.fields, *scores.partitions)
+    ]
     return _script("New score dates are seen at once.", statements)
 
 

@@ -23,6 +23,7 @@ CALL_LIST = (
     "customer_id", "churn_probability", "risk_band", "risk_rank", "expected_value", "value_at_risk",
     "reason_1_text", "reason_2_text", "reason_3_text", "ticket_summary",
 )  # fmt: skip
+SHOWN = 6  # of the contract's columns on the page; the workbook has all
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet may take for a formula (OWASP: CSV injection)
 
 
@@ -59,7 +60,8 @@ def write_call_list(config: Config, *, top: int, form: str, day: dt.date | None,
     elif form == "xlsx":
         write_workbook(path, table.to_pylist(), table.column_names)
     else:
-        labels = {c.name: c.name.replace("_", " ") for c in config.contract.shown if c.name not in CALL_LIST}
+        columns = [c.name for c in config.contract.shown if c.name not in CALL_LIST]
+        labels = {name: name.replace("_", " ") for name in columns[:SHOWN]}
         path.write_text(call_list_page(table.to_pylist(), date=date, labels=labels), encoding="utf-8")
     return Exported(path, len(table), date)
 

@@ -20,12 +20,11 @@ def format_versions(tables: Tables, spark: SparkSession, table: str) -> list[str
     if not tables.exists(spark, table):
         return []
     name = tables.sql_name(table)
-    query = (
-        f"SELECT version FROM (DESCRIBE HISTORY {name}) ORDER BY version DESC"
-        if tables.format == "delta"
-        else f"SELECT snapshot_id FROM {name}.snapshots ORDER BY committed_at DESC"
-    )
-    return [str(row[0]) for row in spark.sql(query).collect()]
+    if tables.format == "delta":
+        history = spark.sql(f"DESCRIBE HISTORY {name}").select("version").orderBy(F.desc("version"))
+    else:
+        history = spark.sql(f"SELECT snapshot_id FROM {name}.snapshots ORDER BY committed_at DESC")
+    return [str(row[0]) for row in history.collect()]
 
 
 def run_in(tables: Tables, spark: SparkSession, table: str, partition: str, version: str = "") -> str | None:

@@ -166,11 +166,18 @@ class Tables:
         """Define `<table>_latest`, the rows of the newest partition: a view in a catalog, else a SQL file."""
         location, source = self.location(table), self.sql_name(table)
         query = f"SELECT * FROM {source} WHERE {partition} = (SELECT max({partition}) FROM {source})"
-        if self.in_catalog:
-            spark.sql(f"CREATE OR REPLACE VIEW {location}_latest AS {query}")
-        else:
-            text = f"CREATE OR REPLACE TEMPORARY VIEW {table}_latest AS\n{query}\n"
+        text = f"CREATE OR REPLACE TEMPORARY VIEW {table}_latest AS\n{query}\n"
+        if not self.in_catalog:
             storage.write_text(f"{location}_latest.sql", text)
+            return
+        try:
+            spark.sql(f"CREATE OR REPLACE VIEW {location}_latest AS {query}")
+        except Exception as problem:  # a Java exception from Iceberg, an AnalysisException from others
+            if "not support" not in str(problem):
+                raise
+            path = storage.join(self.store, f"{table}_latest.sql")
+            storage.write_text(path, text)
+            log.warning("this catalog has no views; the query for %s_latest is in %s", table, path)
 
 
 def commit_files(staged: str, table_folder: str, *, tag: str) -> int:

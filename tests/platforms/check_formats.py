@@ -111,7 +111,11 @@ def comments_and_latest(place: Place) -> None:
     assert comments["n"] == "a number", comments
     assert comments["extra"] == "came later", comments
     place.tables("").define_latest(place.spark, "churn_scores", partition="score_date")
-    if place.tables("").in_catalog:
+    in_file = f"{place.folder}/store/churn_scores_latest.sql"  # where a catalog has no views
+    if storage.exists(in_file):
+        place.spark.sql(storage.read_text(in_file))
+        latest = place.spark.table("churn_scores_latest")
+    elif place.tables("").in_catalog:
         latest = place.spark.table(f"{place.output}.churn_scores_latest")
     else:
         place.spark.sql(storage.read_text(f"{place.output}/churn_scores_latest.sql"))
