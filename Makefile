@@ -1,7 +1,7 @@
 # `make` prints what there is. BIN is where the tools are: this clone's environment, or CHURN_SPARK_VENV's.
 BIN := $(if $(CHURN_SPARK_VENV),$(CHURN_SPARK_VENV),.venv)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all check bench reference docs pictures
+.PHONY: help setup test test-all test-platforms check bench reference docs pictures
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,3 +31,6 @@ docs: reference  ## the documents as a site in site/, strictly
 
 pictures:  ## the pictures of the README, from a run over the sample; needs chromium
 	$(BIN)/python docs/make/pictures.py
+
+test-platforms:  ## Delta and Iceberg run for real, on a Spark that both support; needs Maven
+	BASE_PYTHON=$(BIN)/python tests/platforms/formats.sh
