@@ -15,11 +15,11 @@ SEAL = "sha256"
 def sealed(content: Mapping[str, Any]) -> str:
     """The document's text: its content and, as `sha256`, the hash of it."""
     plain = json.loads(json.dumps(content, default=str))
-    return json.dumps({**plain, SEAL: _hash(plain)}, indent=2) + "\n"
+    return json.dumps({**plain, SEAL: content_hash(plain)}, indent=2) + "\n"
 
 
 def unsealed(text: str, *, where: str, fix: str) -> dict[str, Any]:
-    """The content of a sealed document; one that never had a seal is taken as it is.
+    """The content of a sealed document; one that never had a seal, under whatever name, is taken as it is.
 
     Raises ResourceError, with the caller's `where` and `fix`, for one that is damaged.
     """
@@ -27,11 +27,19 @@ def unsealed(text: str, *, where: str, fix: str) -> dict[str, Any]:
         content = dict(json.loads(text))
     except (ValueError, TypeError):
         content = {SEAL: ""}
-    seal = content.pop(SEAL, None)
-    if seal is not None and seal != _hash(content):
+    if not _is_whole(content):
         raise ResourceError(f"{where.rpartition('/')[2]} is damaged", where=where, fix=fix)
-    return content
+    return {name: value for name, value in content.items() if name != SEAL}
 
 
-def _hash(content: Mapping[str, Any]) -> str:
+def content_hash(content: Mapping[str, Any]) -> str:
+    """The sha256 of JSON-ready content, whatever its order."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _is_whole(content: Mapping[str, Any]) -> bool:
+    """A seal whose name was damaged is one still: the hash of all else."""
+    others = {name: {k: v for k, v in content.items() if k != name} for name in content}
+    if SEAL in content:
+        return bool(content[SEAL] == content_hash(others[SEAL]))
+    return all(value != content_hash(others[name]) for name, value in content.items())

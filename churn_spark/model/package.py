@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from churn_spark.contract.sealed import unsealed
+from churn_spark.contract.sealed import content_hash, unsealed
 from churn_spark.errors import InputError, ResourceError
 
 FORMAT = 2
@@ -41,29 +41,34 @@ def content_id(trees: bytes, document: Mapping[str, Any]) -> str:
 
 
 def write_package(folder: Path, trees: bytes, document: Mapping[str, Any]) -> None:
-    """Write `model.json` and `manifest.json` into an existing folder, hashing every file that is there."""
+    """Write `model.json` and `manifest.json` into an existing folder, hashing every file, the manifest included."""
     (folder / TREES).write_bytes(trees)
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     hashes = {str(p.relative_to(folder)): _file_hash(p) for p in files}
-    manifest = {**document, "format": FORMAT, "model_id": content_id(trees, document), "sha256": hashes}
+    about = {**document, "format": FORMAT, "model_id": content_id(trees, document), "sha256": hashes}
+    plain = json.loads(json.dumps(about))
+    manifest = {**plain, "sha256": {**hashes, MANIFEST: content_hash(plain)}}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 def read_package(folder: Path) -> dict[str, Any]:
     """The manifest of a package that is what was saved.
 
-    Raises ResourceError where a file is missing or changed, the manifest too: its id is the hash of what was learnt.
+    Raises ResourceError where a file is missing or changed, the manifest too: its id is the hash of what was learnt,
+    and among the files' hashes is its own (packages of old lack it).
     """
     manifest = _read_manifest(folder)
     hashes = manifest.get("sha256")
     if not isinstance(hashes, dict) or TREES not in hashes:
         raise ResourceError("manifest.json lacks the hash of model.json", where=str(folder), fix=RETRAIN)
-    for name, expected in hashes.items():
+    files = {name: expected for name, expected in hashes.items() if name != MANIFEST}
+    for name, expected in files.items():
         if not (folder / name).is_file():
             raise ResourceError(f"{name} is missing from the model package", where=str(folder), fix=RETRAIN)
         if _file_hash(folder / name) != expected:
             raise ResourceError(f"{name} is not the file that was saved", where=str(folder), fix=RETRAIN)
-    if content_id((folder / TREES).read_bytes(), manifest) != manifest.get("model_id"):
+    whole = hashes.get(MANIFEST) in (None, content_hash({**manifest, "sha256": files}))
+    if not whole or content_id((folder / TREES).read_bytes(), manifest) != manifest.get("model_id"):
         raise ResourceError("manifest.json is not what was saved", where=str(folder), fix=RETRAIN)
     return manifest
 

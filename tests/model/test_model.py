@@ -137,7 +137,7 @@ def test_load_finds_the_champion_and_says_when_there_is_none(model: ChurnModel, 
     assert ChurnModel.load(tmp_path).model_id == model.model_id
 
 
-@pytest.mark.parametrize("damage", ["digit", "missing", "manifest", "features"])
+@pytest.mark.parametrize("damage", ["digit", "missing", "manifest", "of the run", "features"])
 def test_load_refuses_a_package_that_is_not_what_was_saved(model: ChurnModel, tmp_path, damage: str) -> None:
     model.save(tmp_path)
     if damage == "digit":
@@ -151,12 +151,25 @@ def test_load_refuses_a_package_that_is_not_what_was_saved(model: ChurnModel, tm
         (tmp_path / "model.json").unlink()
     elif damage == "manifest":
         (tmp_path / "manifest.json").write_text("{half")
+    elif damage == "of the run":  # for which the id does not stand
+        manifest = json.loads((tmp_path / "manifest.json").read_text())
+        (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "metrics": {"auc": 1.0}}))
     else:
         replace(model, spec=replace(model.spec, numeric=model.spec.numeric[1:])).save(tmp_path)
     with pytest.raises(ResourceError) as caught:
         ChurnModel.load(tmp_path)
     assert "json" in caught.value.what
     assert caught.value.exit_code == 23
+
+
+def test_load_takes_a_package_of_before_manifests_had_a_hash_of_their_own(
+    model: ChurnModel, tmp_path
+) -> None:
+    model.save(tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    del manifest["sha256"]["manifest.json"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert ChurnModel.load(tmp_path).predict([record()]) == model.predict([record()])
 
 
 def test_the_id_stands_for_what_was_learnt_and_not_for_the_run(model: ChurnModel) -> None:
