@@ -10,11 +10,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark.contract import published as schemas
-from churn_spark.contract.columns import Contract
+from churn_spark.contract.columns import Contract, summary_column
 from churn_spark.errors import ImpreciseError
 from churn_spark.jobs.history import made_panel, with_history
 from churn_spark.jobs.run import Run
-from churn_spark.notes import precision
+from churn_spark.notes import coverage, precision
 from churn_spark.spark import storage
 from churn_spark.spark.input.files import reading
 from churn_spark.spark.input.rules import Purpose
@@ -26,6 +26,8 @@ from churn_spark.spark.notes.stage import with_texts
 from churn_spark.spark.tables import with_comments
 
 log = logging.getLogger(__name__)
+
+COVERAGE_TEXTS = 500
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ def prepare_rows(run: Run, *, purpose: Purpose, as_of: dt.date | None = None) ->
             return Prepared(valid, checked.counts, TextCounts())
         valid = with_history(run, valid, as_of=as_of)
         df, texts = _texts(run, valid)
+        if purpose == "train":
+            measure_coverage(run, df, texts)
         return Prepared(df, checked.counts, texts)
 
 
@@ -124,6 +128,29 @@ def _with_texts(run: Run, valid: DataFrame, counts: TextCounts) -> DataFrame:
             raise
         log.warning("step=text %s: float32 is used", problem.what)
     return with_texts(valid, texts, text=run.config.text, cache=run.cache, work=run.work, counts=counts)
+
+
+def measure_coverage(run: Run, df: DataFrame, counts: TextCounts) -> None:
+    """Count what the embedding model can read of a sample of the notes' summaries, by hash; a warning where little."""
+    for column in (c.name for c in run.config.contract.texts):
+        tokenizer = coverage.tokenizer_of(run.config.text.of(column))
+        if tokenizer is None:
+            continue
+        texts = df.select(F.col(summary_column(column)).alias("text")).where("text is not null").distinct()
+        sample = [
+            row.text for row in texts.orderBy(F.xxhash64("text"), "text").limit(COVERAGE_TEXTS).collect()
+        ]
+        counts.coverage = coverage.added(counts.coverage, coverage.coverage(sample, tokenizer))
+    run.record["text"]["coverage"] = {name: found._asdict() for name, found in counts.coverage.items()}
+    if not counts.coverage:
+        return
+    warning = coverage.unread(counts.coverage)
+    shares = ", ".join(f"{name} {found.share:.0%}" for name, found in counts.coverage.items())
+    log.log(
+        logging.WARNING if warning else logging.INFO,
+        "step=text %s",
+        warning or f"unreadable tokens: {shares}",
+    )
 
 
 def _limited(df: DataFrame, contract: Contract, limit: int | None) -> DataFrame:

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from churn_spark.notes import weights
 from churn_spark.notes.plausibility import language, script
+from churn_spark.settings.sections import NoteSettings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,6 +42,23 @@ def coverage(texts: Sequence[str], tokenizer: Tokenizer) -> dict[str, Coverage]:
         tokens[name] += len(encoding.tokens)
         unreadable[name] += _unreadable(encoding.tokens)
     return {name: Coverage(n, unreadable[name]) for name, n in sorted(tokens.items())}
+
+
+def tokenizer_of(settings: NoteSettings) -> Tokenizer | None:
+    """The tokenizer of a BERT model that embeds the notes; None for embedders whose tokens cannot be counted here."""
+    if settings.embedder.name not in ("sentence-transformers", "static"):
+        return None
+    folder = weights.model_folder(settings.embedder.model)
+    return weights.load_tokenizer(folder) if weights.is_plain_bert(folder) else None
+
+
+def added(one: Mapping[str, Coverage], other: Mapping[str, Coverage]) -> dict[str, Coverage]:
+    """The counts of two samples together."""
+    none = Coverage(0, 0)
+    return {
+        name: Coverage(*map(sum, zip(one.get(name, none), other.get(name, none), strict=True)))
+        for name in sorted({*one, *other})
+    }
 
 
 def unread(counts: Mapping[str, Coverage]) -> str:

@@ -35,7 +35,7 @@ class Facts(Insights):
     rows: Mapping[str, int] = field(default_factory=dict)
     split_rows: Mapping[str, int] = field(default_factory=dict)
     rejects_by_rule: Mapping[str, int] = field(default_factory=dict)
-    text: Mapping[str, int] = field(default_factory=dict)
+    text: Mapping[str, Any] = field(default_factory=dict)
     text_columns: tuple[str, ...] = ()
     policy: Policy = field(default_factory=Policy)
     calibrator: str = ""

@@ -18,12 +18,13 @@ from churn_spark.evaluation.findings import Finding
 from churn_spark.evaluation.measures import find, on_test
 from churn_spark.evaluation.words import amount, interval, number, percent, plain, signed
 from churn_spark.model.policy import BANDS, Policy
+from churn_spark.notes.coverage import unread
 from churn_spark.report import figures
 from churn_spark.report.facts import THOUSAND, Facts, contacted_share
 from churn_spark.report.model_card import write_model_card
 from churn_spark.report.render import render_html, source
 from churn_spark.report.takeaways import takeaway
-from churn_spark.report.verdict import CROSS_SECTION, answers, headline
+from churn_spark.report.verdict import CROSS_SECTION, answers, headline, sentence
 
 __all__ = ["Facts", "Finding", "write_model_card", "write_report"]
 
@@ -247,11 +248,15 @@ def _splits(metrics: pd.DataFrame, facts: Facts) -> list[tuple[str, str, str]]:
     return [(name, f"{n:,}", left(name)) for name, n in facts.split_rows.items()]
 
 
-def _notes(text: Mapping[str, int]) -> dict[str, Any] | None:
+def _notes(text: Mapping[str, Any]) -> dict[str, Any] | None:
     if not text.get("notes"):
         return None
     counts = {word: f"{text[key]:,}" for key, word in NOTE_WORDS.items() if key in text}
-    return {"saved": percent(1 - text.get("computed", 0) / text["notes"]), "counts": counts}
+    saved = (
+        f"{percent(1 - text.get('computed', 0) / text['notes'])} cost nothing: repeated, or known already."
+    )
+    unreadable = sentence(unread(text.get("coverage", {})))
+    return {"lead": f"{saved} {unreadable}".rstrip(), "counts": counts}
 
 
 # -- how it was made ----------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ import pandas as pd
 
 from churn_spark.evaluation.measures import find, on_test
 from churn_spark.evaluation.words import amount, interval, number, percent
+from churn_spark.notes.coverage import unread
 from churn_spark.report.facts import THOUSAND, Facts
 from churn_spark.report.render import render_markdown
-from churn_spark.report.verdict import CROSS_SECTION, a_forecast, answers, headline
+from churn_spark.report.verdict import CROSS_SECTION, a_forecast, answers, headline, sentence
 
 METRICS = {
     "roc_auc": "ROC-AUC", "pr_auc": "PR-AUC", "lift_10": "Lift in the riskiest 10%", "log_loss": "Log-loss",
@@ -88,6 +89,8 @@ def _limits(metrics: pd.DataFrame, facts: Facts) -> Iterable[str]:
         yield f"The test is small: ROC-AUC is known only as {interval(auc)}."
     if facts.text.get("truncated"):
         yield f"{facts.text['truncated']:,} notes were longer than the text model reads."
+    if warning := unread(facts.text.get("coverage", {})):
+        yield sentence(warning)
     policy = facts.policy
     yield (
         f"The threshold {percent(policy.threshold, digits=1)} follows from the settings: contact cost "

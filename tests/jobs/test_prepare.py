@@ -2,13 +2,19 @@
 
 import csv
 import json
+import logging
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
 from churn_spark.cli import main
+from churn_spark.jobs.prepare import measure_coverage
+from churn_spark.jobs.run import Run
 from churn_spark.notes import embedders, precision
+from churn_spark.settings.layers import load_config
 from churn_spark.spark.notes import resolver
+from churn_spark.spark.notes.counts import TextCounts
 
 
 @pytest.fixture
@@ -46,3 +52,24 @@ def test_scoring_takes_the_models_vectors_whatever_the_settings_wish(
     place = ["--raw", str(raw), "--output", str(output), "--set", f"text.embedder.precision={other}"]
     assert main(["score", "--dry-run", "-q", *place]) == 0
     assert "uncached 0" in capsys.readouterr().out
+
+
+ARABIC = "الخدمة سيئة جدا ولم يتصل بي أحد منذ شهر مارس وأريد إلغاء العقد واسترداد المبلغ. "
+ENGLISH = "The internet has been slow since March and nobody called me back about the bill. "
+
+
+@pytest.mark.parametrize(("note", "name", "warned"), [(ARABIC, "ARABIC", True), (ENGLISH, "en", False)])
+def test_training_measures_what_the_embedding_model_can_read(
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch, note: str, name: str, warned: bool,
+) -> None:  # fmt: skip
+    run, counts = Run("train", load_config(options={"output": str(tmp_path / "out")})), TextCounts()
+    df = spark.createDataFrame([(note * 10,), (None,)], "ticket_notes__summary string")
+    monkeypatch.setattr(logging.getLogger("churn_spark"), "propagate", True)
+    with caplog.at_level(logging.INFO, "churn_spark"):
+        measure_coverage(run, df, counts)
+    assert list(run.record["text"]["coverage"]) == [name]
+    assert run.record["text"]["coverage"][name]["tokens"] == counts.coverage[name].tokens > 100
+    said = [r for r in caplog.records if "step=text" in r.message]
+    assert [r.levelno for r in said] == [logging.WARNING if warned else logging.INFO]
+    assert ("text.embedder.name to multilingual" in said[0].message) is warned

@@ -6,8 +6,9 @@ import pytest
 from languages import notes_in
 from tokenizers import Tokenizer
 
-from churn_spark.notes.coverage import FEW_TOKENS, Coverage, coverage, unread
+from churn_spark.notes.coverage import FEW_TOKENS, Coverage, added, coverage, tokenizer_of, unread
 from churn_spark.notes.weights import PACKAGED, load_tokenizer, model_folder
+from churn_spark.settings.sections import Text
 
 ENGLISH = (
     "The internet has been slow since March and nobody from support called me back about the bill. " * 10
@@ -45,3 +46,14 @@ def test_unread_names_the_share_and_the_way_out() -> None:
 )
 def test_unread_is_silent_where_notes_are_read_or_few(counts: dict[str, Coverage]) -> None:
     assert unread(counts) == ""
+
+
+def test_samples_are_added_by_language() -> None:
+    both = added({"en": Coverage(10, 1)}, {"de": Coverage(5, 2), "en": Coverage(20, 3)})
+    assert both == {"de": Coverage(5, 2), "en": Coverage(30, 4)}
+
+
+@pytest.mark.parametrize(("name", "counted"), [("static", True), ("multilingual", False), ("openai", False)])
+def test_tokens_are_counted_where_the_models_tokenizer_is_here(name: str, counted: bool) -> None:
+    settings = Text.model_validate({"embedder": {"name": name}}).of("note")
+    assert (tokenizer_of(settings) is not None) is counted

@@ -10,6 +10,7 @@ import pytest
 from report_data import HOSTILE, everything, facts, measure, measured, simulate
 
 from churn_spark.evaluation.findings import Finding
+from churn_spark.notes.coverage import Coverage
 from churn_spark.report.html import write_model_card, write_report
 
 NO_CURVES = pd.DataFrame()
@@ -175,3 +176,16 @@ def test_write_model_card_repeats_findings_and_escapes_them(
     card = write_model_card(tmp_path, tables[0], facts(findings=(finding,))).read_text()
     assert r"a\|b &lt;script&gt;alert(1)&lt;/script&gt; \[x\](y)" in card
     assert "<script" not in card
+
+
+@pytest.mark.parametrize(("unreadable", "said"), [(900, True), (20, False)])
+def test_report_and_card_say_where_the_embedding_model_cannot_read_the_notes(
+    tables: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path, unreadable: int, said: bool
+) -> None:
+    text = {"notes": 50, "computed": 40, "coverage": {"ARABIC": Coverage(1_000, unreadable)}}
+    page = Page(write_report(tmp_path, *tables, facts(text=text)).read_text()).text
+    card = write_model_card(tmp_path, tables[0], facts(text=text)).read_text()
+    assert "20% cost nothing" in page
+    assert (f"ARABIC {unreadable / 1_000:.0%}" in page) is said
+    assert ("churn-spark[multilingual]" in page) is said
+    assert ("text.embedder.name to multilingual" in card.replace("\\", "")) is said

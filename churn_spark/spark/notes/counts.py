@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 
 from pyspark.sql import Row
 
+from churn_spark.notes.coverage import Coverage
 from churn_spark.notes.remote import Budget
 from churn_spark.spark.notes.cache import Kind
 
@@ -24,6 +25,7 @@ class TextCounts:
     `chunked` texts were longer than the model's window; `int8_cosine` is the lowest that a probe found. `calls`
     and `billed_tokens` are what remote endpoints were asked and charge for; `errors` are texts that got no
     summary or vector, by error code, and `pending` those that were not asked for yet. `redactions` is by kind.
+    `coverage` counts the tokens of a sample and those that the model cannot read, by language; training measures it.
     """
 
     notes: int = 0
@@ -47,6 +49,7 @@ class TextCounts:
     pending: int = 0
     errors: dict[str, int] = field(default_factory=dict)
     redactions: dict[str, int] = field(default_factory=dict)
+    coverage: dict[str, Coverage] = field(default_factory=dict)
 
     def add(self, other: TextCounts) -> None:
         """Add another column's counts."""
