@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pyspark.logger import PySparkLogger
 from pyspark.sql import DataFrame, SparkSession, functions
 
 import churn_spark
 from churn_spark.settings.layers import conf_folder
 
 BROADCAST_BYTES = 64_000_000
+# Print each failed query's message to standard error, and with it the value that could not be cast.
+QUERY_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 
 # Needed for correct results anywhere; none of them is a matter of taste.
 REQUIRED = {
@@ -149,6 +152,8 @@ def _submitted() -> dict[str, str]:
 
 
 def _with(spark: SparkSession, conf: Mapping[str, str]) -> SparkSession:
+    for name in QUERY_LOGGERS:
+        PySparkLogger.getLogger(name).disabled = True
     for key, value in conf.items():
         if spark.conf.isModifiable(key):
             spark.conf.set(key, value)

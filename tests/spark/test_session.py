@@ -1,0 +1,32 @@
+"""The session: what Spark itself prints holds no row value."""
+
+import io
+import logging
+
+import pytest
+from pyspark.errors import PySparkException
+from pyspark.logger import PySparkLogger
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from churn_spark.spark.session import QUERY_LOGGERS, get_session
+from churn_spark.traces import trace
+
+
+@pytest.mark.parametrize("form", ["sql", "column"])
+def test_a_failed_cast_is_told_without_the_value(spark: SparkSession, form: str) -> None:
+    note, handler = "Anna was rude", logging.StreamHandler(stream := io.StringIO())
+    loggers = [PySparkLogger.getLogger(name) for name in QUERY_LOGGERS]
+    for logger in loggers:
+        logger.disabled = False
+        logger.addHandler(handler)
+    try:
+        df = get_session().createDataFrame([(note,)], "note string")
+        with pytest.raises(PySparkException, match=note) as failed:
+            df.select(F.expr("int(note)") if form == "sql" else F.col("note").cast("int")).collect()
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+    assert stream.getvalue() == ""
+    assert "[CAST_INVALID_INPUT]" in trace(failed.value)
+    assert note not in trace(failed.value)
