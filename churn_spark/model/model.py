@@ -85,29 +85,14 @@ class ChurnModel:
         """
         matrix = assemble(self.spec, frame, vectors=vectors)
         margin = self.margin(matrix)
-        probability = self.calibrator.apply(margin)
-        value = self._customer_value(frame, len(matrix))
-        expected = decisions.expected_value(probability, self.policy, value=value)
-        ids = arrow_array(frame[self.contract.id.name], pa.string()).to_pylist()
-        held = decisions.in_holdout(ids, share=self.policy.holdout_share)
-        scored = {
-            "churn_probability": probability,
-            "churn_score_raw": margin,
-            "churn_prediction": probability >= self.policy.threshold,
-            "threshold": np.full(len(matrix), self.policy.threshold),
-            "risk_band": decisions.risk_band(probability, self.policy),
-            "expected_value": expected,
-            "value_at_risk": probability * value,
-            "recommended": (expected > 0) & ~held,
-            "in_holdout": held,
-        }
+        scored = self._decided(frame, margin)
         if top == 0:
             return Scored({**scored, **{name: [None] * len(matrix) for name in REASON_FIELDS}}, None)
         groups, effects = self.effects(matrix)
         contributions.check_sums(effects, margin)
         quotes = dict(summaries)
         if embed is not None:
-            risky = probability >= quoting.cut_off(self.policy, quote_from)
+            risky = scored["churn_probability"] >= quoting.cut_off(self.policy, quote_from)
             for text in self.quoted_texts:
                 sign = np.sign(effects[:, groups.index(text.name)])
                 moves = self._moves(text, matrix, margin * sign, sign, embed)
@@ -120,10 +105,28 @@ class ChurnModel:
             wording=self._wording, raising_first=scored["recommended"],
         )  # fmt: skip
         for rank in (1, 2, 3):
-            found = told.top(rank if rank <= top else len(groups) + 1)
-            for part, values in zip(("", "_effect", "_text"), found, strict=True):
-                scored[f"reason_{rank}{part}"] = values
+            parts = told.top(rank if rank <= top else len(groups) + 1)
+            scored |= zip((f"reason_{rank}{part}" for part in ("", "_effect", "_text")), parts, strict=True)
         return Scored(scored, told)
+
+    def _decided(self, frame: Columns, margin: Matrix) -> dict[str, Any]:
+        """The columns of RECORD_FIELDS that follow from the log-odds: probability, band, money, recommendation."""
+        probability = self.calibrator.apply(margin)
+        value = self._customer_value(frame, len(margin))
+        expected = decisions.expected_value(probability, self.policy, value=value)
+        ids = arrow_array(frame[self.contract.id.name], pa.string()).to_pylist()
+        held = decisions.in_holdout(ids, share=self.policy.holdout_share)
+        return {
+            "churn_probability": probability,
+            "churn_score_raw": margin,
+            "churn_prediction": probability >= self.policy.threshold,
+            "threshold": np.full(len(margin), self.policy.threshold),
+            "risk_band": decisions.risk_band(probability, self.policy),
+            "expected_value": expected,
+            "value_at_risk": probability * value,
+            "recommended": (expected > 0) & ~held,
+            "in_holdout": held,
+        }
 
     @property
     def _ago(self) -> dict[str, str]:
