@@ -45,7 +45,12 @@ def test_a_challenger_that_is_not_better_stays_one_until_it_is_accepted(
     assert main(["score", *place, "--model", "challenger", "--score-date", "2026-02-01"]) == 0
     assert set(pd.read_parquet(champion / "churn_scores")["model_id"]) == {challenger}
 
-    accepted = ["--set", "promotion.rule=always", "--set", "promotion.max_ece=1"]  # one tree is not calibrated
+    accepted = [
+        "--set",
+        "promotion.rule=always",
+        "--set",
+        "promotion.max_ece=1",
+    ]  # one tree is not calibrated
     assert main(["train", *stump, *accepted]) == 0
     assert json.loads((champion / "models/champion.json").read_text())["model_id"] == challenger
     assert not (champion / "models/challenger.json").exists()
