@@ -124,7 +124,9 @@ def test_every_command_block_runs(
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     shutil.copytree(ROOT / "data", tmp_path / "data")
     own_output.rename(tmp_path / "out")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)  # which the session's Java does not follow
+    monkeypatch.setenv("CHURN_SPARK__OUTPUT", str(tmp_path / "out"))
+    monkeypatch.setenv("CHURN_SPARK__RAW", str(tmp_path / "data/sample/customers.csv"))
     for first, *rest in lines(block):
         if first == "churn-spark":
             assert main(rest) == 0, rest
