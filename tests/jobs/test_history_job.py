@@ -61,9 +61,8 @@ def test_an_orders_log_becomes_scores_and_a_process_gives_the_same(spark: object
         "--output",
         str(log / "out"),
     ]
-    pointer = {0: "champion", 21: "challenger"}[
-        main(["train", *place])
-    ]  # whether it is promoted is not the point
+    assert main(["train", *place]) == 0
+    pointer = "champion" if (log / "out/models/champion.json").exists() else "challenger"  # either will do
     assert main(["score", *place, "--score-date", LAST.isoformat(), "--model", pointer]) == 0
     scores = pd.read_parquet(log / "out/churn_scores").set_index("customer_id")
     assert scores["reason_1"].isin(["orders", "amount", "snapshots_seen"]).all()

@@ -37,7 +37,10 @@ def with_views(spark, output: Path):
     for statement in statements("00_views_spark.sql", output):
         spark.sql(statement)
     spark.sql(OUTCOMES).createOrReplaceTempView("churn_outcomes")
-    return spark
+    yield spark
+    for table in spark.catalog.listTables():
+        if table.isTemporary:
+            spark.catalog.dropTempView(table.name)
 
 
 def comparable(frame: pd.DataFrame) -> pd.DataFrame:
