@@ -11,6 +11,7 @@ from helpers import ROOT, real_table
 from churn_spark import ChurnModel, load_config
 from churn_spark.cli import main
 from churn_spark.functions import churn_probability, embed, register, summarize
+from churn_spark.notes import precision
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.sections import NoteSettings
 
@@ -30,7 +31,7 @@ def test_a_note_becomes_what_a_service_makes_of_it(spark) -> None:
     df = table(spark, note=NOTES).select(
         summarize()("note").alias("summary"), embed()("note").alias("vector")
     )
-    expected, vectors = notes.prepare(NOTES, NoteSettings())
+    expected, vectors = notes.prepare(NOTES, precision.suited(NoteSettings()))
     rows = df.toArrow().to_pydict()
     assert rows["summary"] == [result.summary for result in expected]
     assert rows["summary"][0] == "Charged twice; write to [EMAIL]."

@@ -13,7 +13,7 @@ from churn_spark.cli import main
 from churn_spark.sample.customers import write_csv
 
 PANEL = ["--set", "columns.snapshot_date.role=snapshot", "--set", "columns.ticket_notes=null",
-         "--set", "split.backtest=2"]  # fmt: skip
+         "--set", "split.backtest=2", "--set", "promotion.max_ece=1"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
