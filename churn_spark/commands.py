@@ -173,7 +173,7 @@ def _submitted() -> list[str]:
 
 def _shareable(words: Sequence[str]) -> list[str]:
     """Spark's options without those that hold a secret, and the names these belong to."""
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = zip(words, [*words, ""][1:], strict=True)
     return [word for word, after in pairs if not is_secret(word) and not is_secret(after)]
 
 

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.evaluation.ablations import Ablations
-from churn_spark.evaluation.findings import Finding
+from churn_spark.evaluation.findings import SHARED_BY, Finding
 from churn_spark.evaluation.words import number, percent
 from churn_spark.settings.sections import Leakage
 
@@ -180,7 +180,8 @@ def phrase_findings(column: str, counts: pd.DataFrame, label: npt.ArrayLike) -> 
                 f"{column} gives the answer away: {most[these]} of {most[these] + most[those]} customers with "
                 f"one phrase {who}; {len(telling)} phrases are like that"
             )
-            words = tuple(telling["phrase"].head(5))
+            shared = telling[telling[these] + telling[those] >= SHARED_BY]
+            words = tuple(shared["phrase"].head(5))
             findings.append(Finding("warn", "phrases_tell_the_answer", says, column, words))
     return findings
 

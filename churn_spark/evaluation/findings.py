@@ -9,6 +9,8 @@ import pandas as pd
 
 Severity = Literal["fail", "warn", "ask", "ok"]
 
+SHARED_BY = 20  # customers: words that fewer of them use could tell of a person
+
 
 class Finding(NamedTuple):
     """One thing the leak audit has to say; `column` is empty where no single column is meant.

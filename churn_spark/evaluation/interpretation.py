@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from churn_spark.evaluation.findings import SHARED_BY
 from churn_spark.evaluation.phrases import count_phrases
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.sample import Sample
@@ -19,7 +20,6 @@ SHOWN_COLUMNS = 6
 BINS = 12
 FEWEST = 10  # customers behind a point
 EXAMPLES = 3  # in each direction
-SHARED_BY = 20  # customers: words that fewer use could tell of a person
 TOPICS = 4  # phrases of a note
 UNSAID = "…"
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")

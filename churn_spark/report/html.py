@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from markupsafe import Markup
 
-from churn_spark.evaluation.findings import Finding
+from churn_spark.evaluation.findings import SHARED_BY, Finding
 from churn_spark.evaluation.measures import find, on_test
 from churn_spark.evaluation.words import amount, interval, number, percent, plain, signed
 from churn_spark.model.policy import BANDS, Policy
@@ -28,7 +28,6 @@ from churn_spark.report.verdict import CROSS_SECTION, answers, headline, sentenc
 
 __all__ = ["Facts", "Finding", "write_model_card", "write_report"]
 
-SHARED_BY = 20  # customers: words that fewer use are shown with report.quotes only
 SHARES = ("capture_", "brier_skill", "base_rate", "mean_probability", "precision", "recall", "ece",
           "mpc_share", "empc_share")  # fmt: skip
 COUNTS = ("true_positive", "false_positive", "true_negative", "false_negative")

@@ -111,6 +111,13 @@ def test_audit_finds_notes_that_tell_the_answer_and_hides_it_from_the_message() 
     assert finding.column == "notes"
 
 
+@pytest.mark.parametrize(("customers", "named"), [(19, ()), (20, ("account closed",))])
+def test_audit_names_only_phrases_that_20_customers_share(customers: int, named: tuple[str, ...]) -> None:
+    counts = pd.DataFrame({"phrase": ["account closed"], "n_churned": [customers], "n_stayed": [0]})
+    (finding,) = audit.phrase_findings("notes", counts, np.arange(400) < 40)
+    assert finding.phrases == named
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_audit_leaves_honest_notes_alone(seed: int) -> None:
     table = notes(seed)

@@ -65,7 +65,7 @@ def test_an_orders_log_becomes_scores_and_a_process_gives_the_same(spark: object
     pointer = "champion" if (log / "out/models/champion.json").exists() else "challenger"  # either will do
     assert main(["score", *place, "--score-date", LAST.isoformat(), "--model", pointer]) == 0
     scores = pd.read_parquet(log / "out/churn_scores").set_index("customer_id")
-    assert scores["reason_1"].isin(["orders", "amount", "snapshots_seen"]).all()
+    assert set(scores["reason_1"].dropna()) <= {"orders", "amount", "snapshots_seen"}
 
     model_id = json.loads((log / f"out/models/{pointer}.json").read_text())["model_id"]
     model = ChurnModel.load(log / "out/models" / model_id)

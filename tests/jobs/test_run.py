@@ -233,6 +233,8 @@ def test_next_command_repeats_every_option_but_secrets(monkeypatch):
     assert commands._again("score", ["--raw", "x"]) == (
         "./spark-submit.sh --master yarn --conf spark.a=1 jobs/score.py --raw x"
     )
+    monkeypatch.setenv(commands.SUBMITTED, "")  # as the README's first command leaves it
+    assert commands._again("score", []) == "./spark-submit.sh jobs/score.py"
 
 
 def test_json_lines_have_a_messages_fields_and_those_of_the_run(tmp_path):

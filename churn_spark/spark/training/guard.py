@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 GROUP = "spark.jobGroup.id"
 # Said of the call or the data, not of a worker: the next attempt would say the same.
-LASTING = re.compile(r"\b(ValueError|TypeError|KeyError|ImportError|ModuleNotFoundError)\b: [^\n]*")
+LASTING = re.compile(r"\b(ValueError|TypeError|KeyError|ImportError|ModuleNotFoundError)\b: ")
 
 
 def guarded(
@@ -58,7 +58,7 @@ def guarded(
                     ) from problem
                 if lasting := LASTING.search(f"{type(problem).__name__}: {problem}"):
                     raise ResourceError(
-                        f"{name} failed, and would fail again: {lasting[0][:200]}",
+                        f"{name} failed, and would fail again: {lasting[1]}",
                         fix="see error.txt for the whole of it",
                     ) from problem
                 if attempt == attempts:
