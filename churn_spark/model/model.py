@@ -144,7 +144,8 @@ class ChurnModel:
         """What a reason says of each source that is no text."""
         texts = {text.name for text in self.spec.texts}
         sources = [s for s in dict.fromkeys(self.spec.sources) if s not in texts]
-        return {source: frame[self._ago.get(source, source)] for source in sources}
+        ago = self._ago
+        return {source: frame[ago.get(source, source)] for source in sources}
 
     @property
     def quoted_texts(self) -> tuple[TextVector, ...]:
