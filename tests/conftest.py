@@ -9,12 +9,15 @@ import os
 # Before numpy is loaded: threads that wait for each other cost more than they save.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers import EVERYONE, FAST, ROWS, listing
+
+from churn_spark import logs
 
 SLOW = {"test_embedders", "test_remote", "test_summarizers", "test_project", "test_notebooks", "test_report",
         "test_figures", "test_verdict", "test_sample", "test_metrics", "test_redaction", "test_documents",
@@ -76,6 +79,14 @@ def output(spark: object, raw: Path, tmp_path_factory: pytest.TempPathFactory) -
 def own_output(output: Path, tmp_path: Path) -> Path:
     """A copy of `output` for a test that runs a job on it."""
     return Path(shutil.copytree(output, tmp_path / "own"))
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before_any_job() -> None:
+    """A job of an earlier test keeps its lines from pytest's handlers, and whether once or twice depends on pytest."""
+    log = logging.getLogger(logs.ROOT)
+    log.handlers, log.propagate = [], True
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

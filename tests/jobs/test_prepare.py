@@ -60,12 +60,10 @@ ENGLISH = "The internet has been slow since March and nobody called me back abou
 
 @pytest.mark.parametrize(("note", "name", "warned"), [(ARABIC, "ARABIC", True), (ENGLISH, "en", False)])
 def test_training_measures_what_the_embedding_model_can_read(
-    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch, note: str, name: str, warned: bool,
-) -> None:  # fmt: skip
+    spark: SparkSession, tmp_path: Path, caplog: pytest.LogCaptureFixture, note: str, name: str, warned: bool
+) -> None:
     run, counts = Run("train", load_config(options={"output": str(tmp_path / "out")})), TextCounts()
     df = spark.createDataFrame([(note * 10,), (None,)], "ticket_notes__summary string")
-    monkeypatch.setattr(logging.getLogger("churn_spark"), "propagate", True)
     with caplog.at_level(logging.INFO, "churn_spark"):
         measure_coverage(run, df, counts)
     assert list(run.record["text"]["coverage"]) == [name]

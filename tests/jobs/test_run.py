@@ -271,7 +271,6 @@ def test_bar_shows_a_steps_share(capsys):
 
 def test_long_step_is_heard_of_where_nobody_looks(monkeypatch, caplog):
     monkeypatch.setattr(progress, "HEARTBEAT_SECONDS", 0.001)
-    monkeypatch.setattr(logging.getLogger("churn_spark"), "propagate", True)
     caplog.set_level(logging.INFO, "churn_spark")
     with progress.watched("fit", lambda: (3, 4)):
         while not caplog.records:
