@@ -80,6 +80,7 @@ def job(name: str) -> Command:
         check_there(config.raw, form=config.input.format)
         from churn_spark.jobs.run import Run
         from churn_spark.jobs.signals import cancellable
+        from churn_spark.jobs.task_values import set_task_values
 
         run = Run(name, config, argv=arguments, limit=options.limit, dry=options.dry_run)
         with cancellable(), run.private():
@@ -89,6 +90,7 @@ def job(name: str) -> Command:
                 return _failed(run, problem)
             lines = _summary(run)  # while the session still knows its master
             run.finish()
+        set_task_values(run.record)
         say(lines)
         return 0
 

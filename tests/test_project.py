@@ -1,4 +1,4 @@
-"""The project around the package: bundle, notebook, set-up script, packaging, style."""
+"""The project around the package: set-up script, packaging, constraints."""
 
 import os
 import re
@@ -12,7 +12,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import yaml
 from helpers import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -20,37 +19,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 def run(*command: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, **kwargs)  # type: ignore[call-overload, no-any-return]
-
-
-def test_bundle_has_scheduled_jobs_on_this_wheel() -> None:
-    bundle = yaml.safe_load((ROOT / "databricks.yml").read_text())
-    assert set(bundle["targets"]) == {"dev", "prod"}
-    assert bundle["artifacts"]["churn_spark"] | {"build": ""} == {
-        "type": "whl", "path": ".", "build": "", "dynamic_version": True,
-    }  # fmt: skip
-    jobs = bundle["resources"]["jobs"]
-    assert set(jobs) == {"train", "score"}
-    for name, job in jobs.items():
-        task = job["tasks"][0]["python_wheel_task"]
-        assert job["schedule"]["quartz_cron_expression"]
-        assert task["package_name"] == PROJECT["project"]["name"].replace("-", "_")
-        assert task["entry_point"] in PROJECT["project"]["scripts"]
-        assert task["parameters"][0] == name
-        assert job["job_clusters"][0]["new_cluster"]["num_workers"] > 0
-
-
-def test_bundle_parameters_are_options_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from churn_spark.cli import _parser
-
-    bundle = yaml.safe_load((ROOT / "databricks.yml").read_text())
-    for name, job in bundle["resources"]["jobs"].items():
-        parameters = [
-            re.sub(r"[$]?\{\{?.*", "2026-01-31", p)
-            for p in job["tasks"][0]["python_wheel_task"]["parameters"]
-        ]
-        options = _parser().parse_args(parameters)
-        assert options.raw, name
-        assert options.models, name
 
 
 def test_entry_points_exist() -> None:
