@@ -186,6 +186,11 @@ def _add_sample(group: Any) -> None:
     sample.add_argument(
         "--panel", type=_positive, metavar="MONTHS", help="monthly snapshots of each customer"
     )
+    sample.add_argument(
+        "--lives",
+        action="store_true",
+        help="a folder of customers.csv, tickets.csv, events.csv and truth.csv",
+    )
     sample.add_argument("--truth", action="store_true", help="also write the true probability of every row")
 
 

@@ -380,7 +380,13 @@ def doctor(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 def sample(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from churn_spark.jobs.sample import write_table
     from churn_spark.sample.customers import write_csv
+    from churn_spark.sample.lives import write_tables
 
+    if options.lives:
+        folder, months = Path(options.output_path), options.panel or 24
+        written = write_tables(folder, options.rows, seed=options.seed, months=months)
+        say([f"wrote {path}" for path in written])
+        return 0
     forms: list[tuple[Any, str]] = [("raw" if options.format == "csv" else "clean", options.output_path)]
     if options.truth:
         stem, dot, ending = options.output_path.rpartition(".")

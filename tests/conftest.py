@@ -20,7 +20,7 @@ from helpers import EVERYONE, FAST, ROWS, listing
 from churn_spark import logs
 
 SLOW = {"test_embedders", "test_remote", "test_summarizers", "test_project", "test_notebooks", "test_report",
-        "test_figures", "test_verdict", "test_sample", "test_metrics", "test_redaction", "test_documents",
+        "test_figures", "test_verdict", "test_sample", "test_lives", "test_metrics", "test_redaction", "test_documents",
         "test_architecture", "test_interpretation", "test_endpoints"}  # fmt: skip
 
 

@@ -4,19 +4,21 @@ The same distinct notes once, 5 and 50 times, each into a fresh cache; in betwee
 with a tenth of the notes changed. All in one session; vectors are checked to be equal throughout.
 
 With `--udfs 5`: the stage on Iterator pandas UDFs, as it is, against Arrow functions (`mapInArrow`), in turn, five
-times each into a fresh cache.
+times each into a fresh cache; whole notes are embedded, cut to some 73 tokens each.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,20 +35,32 @@ def notes(count: int, *, version: int = 0) -> list[str]:
     return [f"{write_note([(n % len(TOPICS), n % 3 == 0)], n)} Case {version}-{n}." for n in range(count)]
 
 
-def stage(spark: Any, texts: list[str], factor: int, *, folder: Path, cache: str) -> tuple[float, Any, Any]:
+def stage(
+    spark: Any,
+    texts: list[str],
+    factor: int,
+    *,
+    folder: Path,
+    cache: str,
+    source: Literal["summary", "note"] = "summary",
+) -> tuple[float, Any, Any]:
     """Seconds of the stage over `factor` rows per text; its counts; its rows."""
     from churn_spark.settings.sections import Text
     from churn_spark.spark.notes.cache import Cache
     from churn_spark.spark.notes.counts import TextCounts
     from churn_spark.spark.notes.stage import with_texts
 
-    source = folder / "rows"
+    rows_file = folder / "rows"
     rows = [text for _ in range(factor) for text in texts]
-    pq.write_table(pa.table({"id": pa.array(range(len(rows))), "note": rows}), source, row_group_size=50_000)
-    df = spark.read.parquet(str(source))
+    pq.write_table(
+        pa.table({"id": pa.array(range(len(rows))), "note": rows}), rows_file, row_group_size=50_000
+    )
+    df = spark.read.parquet(str(rows_file))
     start = time.perf_counter()
     counts, stored = TextCounts(), Cache(str(folder / cache), "bench")
-    result = with_texts(df, ["note"], text=Text(), cache=stored, work=str(folder / "work"), counts=counts)
+    result = with_texts(
+        df, ["note"], text=Text(source=source), cache=stored, work=str(folder / "work"), counts=counts
+    )
     return time.perf_counter() - start, counts, result
 
 
@@ -128,23 +142,25 @@ def arrow_vectors(texts: list[str], settings: Any) -> dict[str, Any]:
 
 
 def compare_udfs(count: int, rounds: int) -> None:
-    """Both ways in turn over the same notes; the median of each, and their ratio."""
+    """Both ways in turn over the same notes; each one's median of processor seconds, which other work hardly moves."""
     import numpy as np
 
     from churn_spark.spark.notes import worker
     from churn_spark.spark.session import get_session
 
     spark = get_session(conf={"spark.master": "local[2]"})
-    texts, ways = notes(count), {"pandas UDFs": worker.computed, "mapInArrow": by_arrow}
+    texts = [" ".join(note.split()[:68]) for note in notes(count)]
+    ways = {"pandas UDFs": worker.computed, "mapInArrow": by_arrow}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as name:
         folder, expected = Path(name), None
         for turn in range(-1, rounds):  # the first warms up
             for way, worker.computed in ways.items():
                 used = texts if turn >= 0 else texts[:200]
-                took, counts, result = stage(spark, used, 1, folder=folder, cache=f"{way}{turn}")
+                start = processor_seconds()
+                _, counts, result = stage(spark, used, 1, folder=folder, cache=f"{way}{turn}", source="note")
                 if turn >= 0:
-                    seconds[way].append(took)
+                    seconds[way].append(processor_seconds() - start)
                     expected = vectors(result, count) if expected is None else expected
                     np.testing.assert_array_equal(vectors(result, count), expected)
     medians = {way: statistics.median(times) for way, times in seconds.items()}
@@ -152,6 +168,20 @@ def compare_udfs(count: int, rounds: int) -> None:
         print(f"{way:<12} median {medians[way]:.2f} s of {' '.join(f'{t:.2f}' for t in times)}")
     print(f"{processor()}: {counts.tokens / count:.0f} tokens a text; pandas UDFs take "
           f"{medians['pandas UDFs'] / medians['mapInArrow']:.3f} times mapInArrow")  # fmt: skip
+
+
+def processor_seconds() -> float:
+    """What this process and all below it (Java, Python workers) have spent so far; Linux only."""
+    parents, ticks = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            fields, pid = stat.read_text().rpartition(")")[2].split(), int(stat.parent.name)
+            parents[pid], ticks[pid] = int(fields[1]), sum(map(int, fields[11:15]))
+    tree, count = {os.getpid()}, 0
+    while len(tree) > count:
+        count = len(tree)
+        tree |= {pid for pid, parent in parents.items() if parent in tree}
+    return sum(ticks[pid] for pid in tree) / os.sysconf("SC_CLK_TCK")
 
 
 def processor() -> str:
