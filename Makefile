@@ -1,7 +1,7 @@
 # `make` prints what there is. BIN is where the tools are: this clone's environment, or CHURN_SPARK_VENV's.
 BIN := $(if $(CHURN_SPARK_VENV),$(CHURN_SPARK_VENV),.venv)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all test-platforms check bench reference docs pictures
+.PHONY: help setup test test-all test-platforms check bench reference docs pictures lock
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,3 +34,10 @@ pictures:  ## the pictures of the README, from a run over the sample; needs chro
 
 test-platforms:  ## Delta and Iceberg run for real, on a Spark that both support; needs Maven
 	BASE_PYTHON=$(BIN)/python tests/platforms/formats.sh
+
+lock:  ## locked.txt: every package with its hashes, for all extras; torch and what is CUDA's are left out
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-annotate \
+	  --custom-compile-command "make lock" --constraint constraints.txt pyproject.toml \
+	  | awk '/^[a-z]/ {keep = !/^(torch|triton|cuda-|nvidia-)/} /^#/ || keep' > locked.txt
+	$(BIN)/uv pip compile --quiet --python-version 3.12 --python-platform linux --extra spark \
+	  --constraint constraints-databricks.txt pyproject.toml > /dev/null  # they go together

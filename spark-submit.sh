@@ -14,7 +14,13 @@ install() {
   local python="${PYTHON:-$(command -v python3.11 || command -v python3.12 || command -v python3)}"
   echo "Setting up $venv (once; a few minutes) ..." >&2
   "$python" -m venv "$venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$here/constraints.txt" -e "$here$1" >&2
+  local pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$here/constraints.txt")
+  # PyPI's torch for Linux brings CUDA, 4 GB; the build without lies on torch's own index, if that can be reached.
+  if [[ "$(uname -s)" == Linux && ! -e /dev/nvidiactl ]]; then
+    "${pip[@]}" --retries 0 --timeout 20 --index-url https://download.pytorch.org/whl/cpu torch >/dev/null 2>&1 ||
+      echo "download.pytorch.org was not reached: torch comes from PyPI, with 4 GB of CUDA" >&2
+  fi
+  "${pip[@]}" -e "$here$1" >&2
   touch "$venv/.ready$1"
 }
 

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -28,19 +31,52 @@ def test_entry_points_exist() -> None:
     assert callable(cli.console)
 
 
-def test_constraints_pin_the_cpu_torch_and_every_dependency() -> None:
-    pins = dict(
-        line.split("==")
-        for line in (ROOT / "constraints.txt").read_text().splitlines()
-        if "==" in line and line[0] != "#"
-    )
-    assert pins["torch"] == "2.13.0"
-    for requirement in [
-        *PROJECT["project"]["dependencies"],
-        *PROJECT["project"]["optional-dependencies"]["spark"],
-    ]:
-        name = re.split(r"[<>=]", requirement)[0]
-        assert name.lower() in {p.lower() for p in pins}, name
+def pinned(name: str) -> dict[str, Version]:
+    """The versions that a file of constraints pins."""
+    pins = re.findall(r"^([\w.-]+)==([\w.+-]+)", (ROOT / name).read_text(), re.M)
+    return {canonicalize_name(package): Version(version) for package, version in pins}
+
+
+def needed(*extras: str) -> dict[str, Requirement]:
+    """What the project needs, with these extras."""
+    optional = PROJECT["project"]["optional-dependencies"]
+    lines = [*PROJECT["project"]["dependencies"], *(line for extra in extras for line in optional[extra])]
+    found = {canonicalize_name(r.name): r for r in map(Requirement, lines)}
+    return {name: r for name, r in found.items() if name != "churn-spark"}
+
+
+def unfit(requirements: dict[str, Requirement], pins: dict[str, Version]) -> set[str]:
+    """Packages whose pin is missing, or is none that the project allows."""
+    return {n for n, r in requirements.items() if n not in pins or not r.specifier.contains(pins[n])}
+
+
+@pytest.mark.parametrize("extras", [("spark",), tuple(PROJECT["project"]["optional-dependencies"])])
+def test_constraints_pin_what_the_project_needs(extras: tuple[str, ...]) -> None:
+    requirements = needed(*extras)
+    assert not unfit(requirements, pinned("constraints.txt"))
+    assert unfit(requirements, pinned("locked.txt")) == {"torch"}
+
+
+def test_unfit_tells_a_missing_pin_and_a_wrong_one() -> None:
+    assert unfit(needed(), {**pinned("constraints.txt"), "pandas": Version("3.0")}) == {"pandas"}
+    assert "torch" in unfit(needed(), {})
+
+
+def test_locked_versions_are_the_tested_ones_each_with_hashes_and_no_cuda() -> None:
+    tested, locked = pinned("constraints.txt"), pinned("locked.txt")
+    assert len(locked) > 80
+    assert {n: v for n, v in locked.items() if tested.get(n, v) != v} == {}
+    entries = re.split(r"^(?=[a-z])", (ROOT / "locked.txt").read_text(), flags=re.M)[1:]
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert not [name for name in locked if name.startswith(("torch", "nvidia", "cuda", "triton"))]
+
+
+def test_databricks_constraints_are_versions_that_the_project_allows() -> None:
+    pins = pinned("constraints-databricks.txt")
+    requirements = needed("spark")
+    assert set(pins) - {"transformers"} == set(requirements)
+    assert not unfit(requirements, pins)
+    assert str(pins["pyspark"]).startswith("4.0.")
 
 
 def test_spark_submit_script_prints_its_command(tmp_path: Path) -> None:
@@ -102,6 +138,26 @@ def stand_in(folder: Path, spark_submit: str) -> dict[str, str]:
     (folder / "bin/spark-submit").chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if name != "SPARK_CONF_DIR"}
     return {**kept, "CHURN_SPARK_VENV": str(folder), "SPARK_HOME": str(folder)}
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="a machine with a GPU takes PyPI's torch")
+@pytest.mark.parametrize("reached", [True, False])
+def test_set_up_asks_for_torch_without_cuda_first(tmp_path: Path, reached: bool) -> None:
+    """By a Python that writes down what it is called with, and answers for torch's index."""
+    python, calls = tmp_path / "python", tmp_path / "calls"
+    python.write_text(
+        f'#!/bin/bash\necho "$*" >> {calls}\n'
+        f'[[ "$*" != *venv* ]] || {{ mkdir -p {tmp_path}/venv/bin; cp {python} {tmp_path}/venv/bin/python; }}\n'
+        f'[[ "$*" != *index-url* ]] || exit {0 if reached else 1}\n'
+    )
+    python.chmod(0o755)
+    environment = {**os.environ, "PYTHON": str(python), "CHURN_SPARK_VENV": str(tmp_path / "venv")}
+    done = run("./spark-submit.sh", "--setup", env=environment)
+    assert done.returncode == 0, done.stderr
+    _, torch, project = calls.read_text().splitlines()
+    assert "--index-url https://download.pytorch.org/whl/cpu torch" in torch
+    assert project.endswith("[dev]")
+    assert ("torch comes from PyPI" in done.stderr) != reached
 
 
 def test_jobs_are_thin() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from churn_spark.arrays import Matrix
-from churn_spark.errors import ConfigError, ImpreciseError
+from churn_spark.errors import ConfigError, ImpreciseError, ResourceError
 from churn_spark.notes import embeddings
 from churn_spark.notes import weights as model_files
 from churn_spark.notes.embedder import Embedded, Embedder, Model
@@ -95,6 +96,7 @@ def sentence_transformers(
                           where="text.embedder.precision", fix="use float32")  # fmt: skip
 
     def load() -> Model:
+        _require_torch()
         from churn_spark.notes import windows
 
         encoder = _encoder(folder, device=device, precision=precision)
@@ -107,6 +109,12 @@ def sentence_transformers(
 
     kind = {"provider": "sentence-transformers", "precision": precision, "version": VERSION}
     return Embedder(kind | files, load)
+
+
+def _require_torch() -> None:
+    if find_spec("torch") is None:
+        raise ResourceError("torch is not installed, by which this embedder computes", where="text.embedder.name",
+                            fix="pip install torch, or use multilingual or openai, which do without")  # fmt: skip
 
 
 @cache
@@ -132,8 +140,8 @@ def static(*, model: str = model_files.PACKAGED, dimension: int | None = None) -
 
     A token's vector is the model's for that token alone, on the first `dimension` (256) principal components,
     weighted by smooth inverse frequency; frequencies follow Zipf's law over the vocabulary's order. A text's
-    vector is the mean of its tokens' at unit length, or zero where it has none. The table is built once, in
-    about half a minute.
+    vector is the mean of its tokens' at unit length, or zero where it has none. The table is built once, by torch,
+    in about half a minute; after that torch is not needed.
     """
     folder = model_files.model_folder(model)
     size = dimension or 256
@@ -153,6 +161,7 @@ def static(*, model: str = model_files.PACKAGED, dimension: int | None = None) -
 
 
 def _token_vectors(folder: Path, dimension: int) -> Matrix:
+    _require_torch()
     from churn_spark.notes import windows
 
     encoder = _encoder(folder)
