@@ -5,11 +5,13 @@ Everything is counted from the files written here, since a retried task would co
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pyspark.sql import Column as SparkColumn
-from pyspark.sql import DataFrame, Window, WindowSpec
+from pyspark.sql import DataFrame, Row, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from churn_spark.contract.columns import Column, Contract
@@ -73,31 +75,32 @@ def split_valid(
     checked = with_errors(df, contract, settings=settings, purpose=purpose).withColumn("_fate", fate)
     with reading():
         checked = stored(checked, f"{folder}/checked")
-    valid, rejected, identical = _without_repeats(checked, contract, purpose=purpose, folder=folder)
+    look = _look(checked, contract.id)
+    rows = checked
+    if look.most_rows > 1:
+        rows = _without_repeats(checked, contract, purpose=purpose, folder=folder)
+    valid, rejected = rows.where(IS_VALID), rows.where("_fate = 'rejected'")
     names = [quoted(c.name) for c in contract.used]
     return Validated(
         valid.select(*names, "_warnings"),
         rejected.select(*[_as_it_was(c).alias(c.name) for c in contract.used], CORRUPT, "_errors"),
         checked.where("_raw is not null").select("_raw.*"),
-        _counts(valid, rejected, contract, rows_in=checked.count(), identical=identical),
+        _counts(rows, contract, rows_in=look.rows, alike=_alike(valid, contract.id) if look.alike else {}),
     )
 
 
-def _without_repeats(
-    checked: DataFrame, contract: Contract, *, purpose: Purpose, folder: str
-) -> tuple[DataFrame, DataFrame, int]:
-    """Valid rows, each key once; rejected rows; and how many were copies of one that stays."""
-    valid, rejected = checked.where("_fate != 'rejected'"), checked.where("_fate = 'rejected'")
-    keys = valid.groupBy(*map(quoted, contract.key)).count().where("count > 1")
+IS_VALID = "_fate not in ('rejected', 'identical')"
+
+
+def _without_repeats(checked: DataFrame, contract: Contract, *, purpose: Purpose, folder: str) -> DataFrame:
+    """The rows with what becomes of those whose key comes again."""
+    key, valid = list(contract.key), checked.where(IS_VALID)
+    keys = valid.groupBy(*map(quoted, key)).count().where("count > 1")
     if keys.isEmpty():
-        return valid, rejected, 0
+        return checked
     repeated = stored(_repeated(valid, keys, contract, purpose=purpose), f"{folder}/repeated")
-    once = valid.join(repeated.select(*map(quoted, contract.key)), list(contract.key), "left_anti")
-    return (
-        once.unionByName(repeated.where("_fate not in ('rejected', 'identical')")),
-        rejected.unionByName(repeated.where("_fate = 'rejected'")),
-        repeated.where("_fate = 'identical'").count(),
-    )
+    once = valid.join(repeated.select(*map(quoted, key)), key, "left_anti")
+    return once.unionByName(repeated).unionByName(checked.where("_fate = 'rejected'"))
 
 
 def _repeated(valid: DataFrame, keys: DataFrame, contract: Contract, *, purpose: Purpose) -> DataFrame:
@@ -145,39 +148,48 @@ def _as_it_was(column: Column) -> SparkColumn:
     return F.when(F.col("_raw").isNull(), value).otherwise(F.col("_raw")[column.name])
 
 
-def _counts(
-    valid: DataFrame, rejected: DataFrame, contract: Contract, *, rows_in: int, identical: int
-) -> Counts:
+def _counts(rows: DataFrame, contract: Contract, *, rows_in: int, alike: dict[str, int]) -> Counts:
+    """Count rows and broken rules in one pass: a row with several problems is one row by its first."""
     label = raw_value(contract.label) if contract.label else F.lit(None).cast("boolean")
-    tally = valid.agg(
-        F.count("*").alias("valid"),
-        F.count_if(F.col("_fate") == "degraded").alias("degraded"),
-        F.count_if(label).alias("churners"),
-        F.count_if(~label).alias("stayers"),
-    ).collect()[0]
-    refused = rejected.count()
-    if rows_in != tally.valid + refused + identical:
+    problems = F.when(F.col("_fate") == "rejected", F.col("_errors")).otherwise(F.col("_warnings"))
+    unfolded = rows.select(
+        "_fate", label.alias("label"), F.posexplode_outer(problems).alias("place", "problem")
+    )
+    is_row = (F.coalesce("place", F.lit(0)) == 0).alias("is_row")
+    found = unfolded.groupBy("_fate", "label", is_row, "problem.name", "problem.columns").count().collect()
+
+    def number(*fates: str, label: bool | None = None) -> int:
+        chosen = [r for r in found if r.is_row and r._fate in fates and (label is None or r.label is label)]
+        return sum(r["count"] for r in chosen)
+
+    valid, rejected, identical = number("good", "degraded"), number("rejected"), number("identical")
+    if rows_in != valid + rejected + identical:
         raise ChurnError(
-            f"rows got lost: {rows_in} in, {tally.valid} valid, {refused} rejected, {identical} duplicates",
+            f"rows got lost: {rows_in} in, {valid} valid, {rejected} rejected, {identical} duplicates",
             fix="report this; nothing was published",
         )
     return Counts(
         rows_in=rows_in,
-        rejected=refused,
+        valid=valid,
+        rejected=rejected,
         duplicates=identical,
-        by_rule=_by_rule(rejected, "_errors") if refused else {},
-        by_warning=_by_rule(valid, "_warnings") if tally.degraded else {},
-        alike=_alike(valid, contract.id),
-        **tally.asDict(),
+        degraded=number("degraded"),
+        churners=number("good", "degraded", label=True),
+        stayers=number("good", "degraded", label=False),
+        by_rule=_by_rule(r for r in found if r._fate == "rejected"),
+        by_warning=_by_rule(r for r in found if r._fate == "degraded"),
+        alike=alike,
     )
 
 
-def _by_rule(df: DataFrame, column: str) -> dict[str, int]:
-    problems = (
-        df.select(F.explode(column).alias("problem")).groupBy("problem.name", "problem.columns").count()
-    )
-    rows = sorted(problems.collect(), key=lambda row: (-row["count"], row["name"], row["columns"]))
-    return {_rule(row["name"], row["columns"]): row["count"] for row in rows}
+def _by_rule(found: Iterable[Row]) -> dict[str, int]:
+    """Rows by the rule they break, the most broken first."""
+    numbers = Counter[tuple[str, tuple[str, ...]]]()
+    for row in found:
+        if row.name is not None:
+            numbers[row.name, tuple(row.columns)] += row["count"]
+    ordered = sorted(numbers.items(), key=lambda rule: (-rule[1], rule[0]))
+    return {_rule(name, columns): number for (name, columns), number in ordered}
 
 
 def _rule(name: str, columns: Iterable[str]) -> str:
@@ -196,18 +208,40 @@ LOOKS: dict[str, Callable[[SparkColumn], SparkColumn]] = {
 }
 
 
+class _Look(NamedTuple):
+    """How many rows there are, how many valid ones an id has at most, and whether ids look like another."""
+
+    rows: int
+    most_rows: int
+    alike: bool
+
+
+def _looks(key: Column) -> SparkColumn:
+    """An id as people see it."""
+    visible = F.btrim(F.regexp_replace(raw_value(key), INVISIBLE, ""), F.lit(SPACE))
+    return F.collate(F.regexp_replace(visible, f"[{SPACE}]+", " "), "UNICODE_CI")
+
+
+def _by_look(rows: DataFrame, key: Column) -> DataFrame:
+    """Groups of rows whose ids look the same: rows, valid ones, and whether the ids are others."""
+    hashed = F.when(F.expr(IS_VALID), F.xxhash64(raw_value(key)))
+    return rows.groupBy(_looks(key).alias("look")).agg(
+        F.count("*").alias("rows"),
+        F.count(hashed).alias("valid"),
+        F.coalesce(F.min(hashed) != F.max(hashed), F.lit(False)).alias("alike"),
+    )
+
+
+def _look(rows: DataFrame, key: Column) -> _Look:
+    """What one look at the ids tells, so that most tables need no other."""
+    row = _by_look(rows, key).agg(F.sum("rows"), F.max("valid"), F.max("alike")).collect()[0]
+    return _Look(row[0] or 0, row[1] or 0, bool(row[2]))
+
+
 def _alike(valid: DataFrame, key: Column) -> dict[str, int]:
     """Count the ids that people would take for another one, and say what tells them apart."""
-    text = raw_value(key)
-    visible = F.btrim(F.regexp_replace(text, INVISIBLE, ""), F.lit(SPACE))
-    look = F.collate(F.regexp_replace(visible, f"[{SPACE}]+", " "), "UNICODE_CI")
-    hashes = valid.groupBy(look.alias("look")).agg(
-        F.min(F.xxhash64(text)).alias("a"), F.max(F.xxhash64(text)).alias("b")
-    )
-    looks = hashes.where("a != b").select("look")
-    if looks.isEmpty():
-        return {}
-    ids = valid.select(look.alias("look"), text.alias("id")).join(looks, "look", "left_semi")
+    looks = _by_look(valid, key).where("alike").select("look")
+    ids = valid.select(_looks(key).alias("look"), raw_value(key).alias("id")).join(looks, "look", "left_semi")
     groups = ids.groupBy("look").agg(F.collect_set("id").alias("ids"))
     size = F.size("ids")
     fewer = [
