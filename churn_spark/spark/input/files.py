@@ -29,14 +29,45 @@ _ENDINGS = {
     "csv": "csv", "tsv": "csv", "txt": "csv", "json": "json", "jsonl": "json", "ndjson": "json",
     "parquet": "parquet", "orc": "orc",
 }  # fmt: skip
-_COMPRESSED = (".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate")
+COMPRESSED = (".gz", ".bz2", ".zst", ".snappy", ".lz4", ".deflate")
 
 
 def list_files(spark: SparkSession, location: str) -> dict[str, int]:
-    """The files at a location with their sizes in bytes; none of them is opened."""
+    """The files at a location with their sizes in bytes, by URL; none of them is opened."""
     check_complete(location)
+    place = Path(shown(location))
+    is_here = storage.is_local(location) and place.exists()
+    files = _local_files(place) if is_here else _spark_files(spark, location)
+    empty = [shown(path) for path, size in files.items() if not size]
+    if not files:
+        raise InputError("the folder holds no files", where=location, fix="check --raw")
+    if empty:
+        raise InputError(
+            f"{len(empty)} of {len(files)} files hold 0 bytes",
+            where=empty[0],
+            fix="write the file again, or remove it if nothing belongs there",
+        )
+    return files
+
+
+def _local_files(place: Path) -> dict[str, int]:
+    """What Spark would read of a file or folder on this machine."""
+    return {f"file:{path.absolute()}": path.stat().st_size for path in sorted(_seen(place))}
+
+
+def _seen(place: Path) -> Iterator[Path]:
+    """The file itself, or those in a folder without what Spark takes for hidden or half written."""
+    if place.is_file():
+        yield place
+        return
+    for entry in place.iterdir():
+        if not re.match(r"\.|_(?!.*=)|.*\._COPYING_$", entry.name):
+            yield from _seen(entry)
+
+
+def _spark_files(spark: SparkSession, location: str) -> dict[str, int]:
     try:
-        listing = spark.read.format("binaryFile").load(_pattern(location)).select("path", "length")
+        listing = spark.read.format("binaryFile").load(location).select("path", "length")
     except AnalysisException as problem:
         if "PATH_NOT_FOUND" not in str(problem):
             raise
@@ -45,17 +76,11 @@ def list_files(spark: SparkSession, location: str) -> dict[str, int]:
         )
         raise InputError(found, where=location, fix="check --raw; a relative path starts here") from None
     files = {row.path: row.length for row in listing.collect()}
-    names = [shown(unquote(url)) for url in listing.inputFiles()]
-    empty = sorted(set(names) - {shown(path) for path in files})  # a scan passes over them without a word
-    if not names:
-        raise InputError("the folder holds no files", where=location, fix="check --raw")
-    if empty:
-        raise InputError(
-            f"{len(empty)} of {len(names)} files hold 0 bytes",
-            where=empty[0],
-            fix="write the file again, or remove it if nothing belongs there",
-        )
-    return dict(sorted(files.items()))
+    known = {shown(path) for path in files}
+    empty = {name for url in listing.inputFiles() if (name := shown(unquote(url))) not in known}
+    return dict(
+        sorted({**files, **dict.fromkeys(empty, 0)}.items())
+    )  # a scan passes over them without a word
 
 
 def nanosecond_columns(spark: SparkSession, path: str) -> tuple[str, ...]:
@@ -99,12 +124,6 @@ def check_complete(location: str) -> None:
 TABLE_FORMATS = {"_delta_log": "Delta", "metadata": "Iceberg", ".hoodie": "Hudi"}
 
 
-def _pattern(location: str) -> str:
-    """The location as Spark wants it: a local file whose name looks like a pattern is meant as it stands."""
-    plain = re.sub(r"^file:/*", "/", location)
-    return literal(location) if Path(plain).exists() else location
-
-
 def literal(path: str) -> str:
     return re.sub(r"([*?\[\]{}\\])", r"\\\1", path)
 
@@ -117,7 +136,7 @@ def format_of(files: Iterable[str], location: str) -> str:
     kinds = set()
     for path in files:
         name = path.lower()
-        while name.endswith(_COMPRESSED):
+        while name.endswith(COMPRESSED):
             name = name.rpartition(".")[0]
         kinds.add(_ENDINGS.get(name.rpartition(".")[2], "unknown"))
     if len(kinds) > 1 or kinds == {"unknown"}:

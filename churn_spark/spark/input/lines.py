@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 from pyspark.errors import AnalysisException
@@ -18,7 +19,9 @@ from pyspark.sql import types as T
 
 from churn_spark.errors import InputError
 from churn_spark.settings.sections import Input
+from churn_spark.spark import storage
 from churn_spark.spark.input.files import (
+    COMPRESSED,
     CORRUPT,
     REPLACEMENT,
     Layout,
@@ -190,14 +193,22 @@ class Head(NamedTuple):
 
 
 def _head(spark: SparkSession, file: str, settings: Input, *, lines: int) -> Head:
-    with reading():
-        df = spark.read.text(literal(file)).select(decoded(F.col("value"), settings.encoding).alias("value"))
-        first = [str(row.value) for row in df.head(settings.skip_lines + lines)]
+    first = _first_lines(spark, file, settings, count=settings.skip_lines + lines)
     skipped, below = first[: settings.skip_lines], first[settings.skip_lines :]
     start = next((i for i, line in enumerate(below) if line.strip()), None)
     if start is None:
         raise InputError("the file holds blank lines only", where=shown(file), fix="check --raw")
     return Head(tuple(line for line in skipped if line.strip()), tuple(below[start:]))
+
+
+def _first_lines(spark: SparkSession, file: str, settings: Input, *, count: int) -> list[str]:
+    """By Python where the file is plain text on this machine, else by Spark, which also unpacks."""
+    if storage.is_local(file) and not file.lower().endswith(COMPRESSED):
+        with storage.local(file).open(encoding=settings.encoding, errors="replace", newline=None) as text:
+            return [line.rstrip("\n") for line in islice(text, count)]
+    with reading():
+        df = spark.read.text(literal(file)).select(decoded(F.col("value"), settings.encoding).alias("value"))
+        return [str(row.value) for row in df.head(count)]
 
 
 def _form(head: Head, file: str, settings: Input) -> Form:
