@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from churn_spark import __version__, commands, logs
+from churn_spark import __version__, commands, last_words, logs
 from churn_spark.errors import Cancelled, ChurnError, ConfigError
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(end.code or 0)
     except (Cancelled, KeyboardInterrupt) as signal:
         again = "next: run the same command again; finished work is kept"
-        return commands.fail(["error: interrupted", again], getattr(signal, "exit_code", 130))
+        return last_words.fail(["error: interrupted", again], getattr(signal, "exit_code", 130))
     except Exception as problem:
         return _fail(problem)
 
@@ -40,12 +40,12 @@ def console() -> None:
 
 
 def _fail(problem: Exception) -> int:
-    cause = commands.explained(problem)
+    cause = last_words.explained(problem)
     log.debug("the whole of it:", exc_info=problem)
     if isinstance(cause, ChurnError):
-        return commands.fail(cause.lines(), cause.exit_code)
+        return last_words.fail(cause.lines(), cause.exit_code)
     unforeseen = f"error: {type(cause).__name__}, which was not foreseen"
-    return commands.fail([unforeseen, "next: the same command with -v says where"], 1)
+    return last_words.fail([unforeseen, "next: the same command with -v says where"], 1)
 
 
 def _level(options: argparse.Namespace) -> int:

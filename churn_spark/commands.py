@@ -6,37 +6,19 @@ import argparse
 import datetime as dt
 import json
 import logging
-import os
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from churn_spark.errors import Cancelled, ChurnError, ConfigError, ResourceError
+from churn_spark.errors import Cancelled, ChurnError, ConfigError
+from churn_spark.last_words import explained, fail, job_command, say, summary
 from churn_spark.settings.layers import build_config, load_config, merge_layers
 from churn_spark.settings.locations import check_names, check_there, is_table_name
-from churn_spark.settings.refusals import is_secret
 from churn_spark.settings.sections import json_schema
 
 Command = Callable[[argparse.Namespace, Sequence[str]], int]
 
-SUBMITTED = "CHURN_SPARK_SUBMIT"  # what spark-submit.sh was given for Spark itself
-
 log = logging.getLogger(__name__)
-
-
-def say(lines: Sequence[str]) -> None:
-    """The result, on standard output."""
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
-
-
-def fail(lines: Sequence[str], code: int) -> int:
-    """The last words of a failure, three lines at most; returns the exit code."""
-    sys.stderr.write("\n".join(lines[:3]) + "\n")
-    sys.stderr.flush()
-    return code
 
 
 def named(options: argparse.Namespace) -> dict[str, Any]:
@@ -51,21 +33,6 @@ def settings(options: argparse.Namespace) -> Any:
         if "{{" in value:
             raise ConfigError("a value holds an unresolved {{ }} placeholder", fix="pass the resolved value")
     return load_config(options.config, settings=options.set, options=named(options))
-
-
-def explained(problem: BaseException) -> BaseException:
-    """Errors that Spark has wrapped, and those of disk and Java, as ours; others as they are."""
-    if isinstance(problem, ChurnError) or not isinstance(problem, Exception):
-        return problem
-    if isinstance(problem, ModuleNotFoundError) and problem.name == "pyspark":
-        return ResourceError("Spark is not installed here", fix="pip install 'churn-spark[spark]'")
-    from churn_spark.spark.failures import explain
-
-    ours = explain(problem)
-    if ours is None:
-        return problem
-    ours.__cause__ = problem  # for error.txt
-    return ours
 
 
 # -- jobs -----------------------------------------------------------------------------------------------
@@ -88,7 +55,7 @@ def job(name: str) -> Command:
                 _work(run, options)
             except BaseException as problem:
                 return _failed(run, problem)
-            lines = _summary(run)  # while the session still knows its master
+            lines = summary(run)  # while the session still knows its master
             run.finish()
         set_task_values(run.record)
         say(lines)
@@ -121,62 +88,10 @@ def _failed(run: Any, problem: BaseException) -> int:
     return fail([f"error: {type(cause).__name__}, which was not foreseen", *details], code)
 
 
-def _summary(run: Any) -> list[str]:
-    lines = []
-    for step in run.steps:
-        facts = " · ".join(f"{k} {_shown(v)}" for k, v in step.items() if k not in ("step", "seconds"))
-        lines.append(f"{step['step']:<9} {step['seconds']:7.1f} s  {facts}")
-    where = "nothing was written (dry run)" if run.dry else f"run record: {run.folder}/run.json"
-    return [*lines, where, f"next: {_next(run)}"]
-
-
-def _shown(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _next(run: Any) -> str:
-    """The next command to type, with the same options."""
-    options = [a for a in run.record["argv"][1:] if a != "--dry-run"]
-    if run.dry:
-        return f"the same without --dry-run: {_again(run.job, options)}"
-    if run.job == "score":
-        if run.tables.in_catalog or run.tables.format != "parquet":
-            table = run.tables.location("churn_scores")
-            return f"the call list and other queries are in conf/sql; the table is {table}"
-        place = ["--output", run.config.output.path, "--score-date", run.record["score_date"]]
-        return shlex.join(["churn-spark", "call-list", *place])
-    if run.job == "train":
-        return f"open the report, then: {_again('score', options)}"
-    return _again("train", options)
-
-
-def _again(name: str, options: Sequence[str]) -> str:
-    """A job as it would be started the way that this process was: by spark-submit, or by the console script."""
-    if Path(sys.argv[0]).parent.name != "jobs":
-        return shlex.join(["churn-spark", name, *options])
-    words = shlex.split(os.environ[SUBMITTED]) if SUBMITTED in os.environ else _submitted()
-    starter = "./spark-submit.sh" if SUBMITTED in os.environ else "spark-submit"
-    return shlex.join([starter, *_shareable(words), f"jobs/{name}.py", *options])
-
-
 def _without(arguments: Sequence[str], option: str) -> list[str]:
     """Arguments without an option and its value."""
     pairs = zip(["", *arguments], arguments, strict=False)
     return [word for before, word in pairs if option not in (before, word, word.partition("=")[0])]
-
-
-def _submitted() -> list[str]:
-    """What a bare spark-submit was told of its master, as far as the session knows."""
-    from pyspark.sql import SparkSession
-
-    spark = SparkSession.getActiveSession()
-    return ["--master", str(spark.conf.get("spark.master"))] if spark else []
-
-
-def _shareable(words: Sequence[str]) -> list[str]:
-    """Spark's options without those that hold a secret, and the names these belong to."""
-    pairs = zip(words, [*words, ""][1:], strict=True)
-    return [word for word, after in pairs if not is_secret(word) and not is_secret(after)]
 
 
 # -- other commands -------------------------------------------------------------------------------------
@@ -196,7 +111,7 @@ def init(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.to.exists():
         raise ConfigError("the file is there already", where=f"--to {options.to}", fix="name a new one")
     options.to.write_text(text, encoding="utf-8")
-    again = _again("train", [*_without(arguments[1:], "--to"), "--config", str(options.to)])
+    again = job_command("train", [*_without(arguments[1:], "--to"), "--config", str(options.to)])
     say([f"wrote {options.to}: read it, then: {again}"])
     return 0
 
@@ -244,7 +159,7 @@ def rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     say(
         [
             f"champion is {model_id} again",
-            f"next: {_again('score', arguments[1:])}",
+            f"next: {job_command('score', arguments[1:])}",
         ]
     )
     return 0

@@ -23,7 +23,7 @@ from churn_spark.errors import InputError
 from churn_spark.model.model import ChurnModel
 from churn_spark.notes import precision
 from churn_spark.notes import prepare as notes
-from churn_spark.settings.sections import NoteSettings
+from churn_spark.settings.notes import NoteSettings
 from churn_spark.spark.notes.worker import iterator_udf, safely
 from churn_spark.spark.training.registry import load_model
 

@@ -17,7 +17,7 @@ from churn_spark.errors import ChurnError
 from churn_spark.jobs.places import ATTEMPTS, WITHOUT, try_place
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.locations import is_table_name
-from churn_spark.settings.sections import Text
+from churn_spark.settings.notes import Text
 from churn_spark.spark import storage
 
 NEEDED = ("pyspark", "pandas", "pyarrow", "xgboost", "torch", "sentence_transformers", "sklearn", "yaml")

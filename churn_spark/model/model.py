@@ -29,7 +29,7 @@ from churn_spark.model.package import RETRAIN, content_id, package_folder, read_
 from churn_spark.model.policy import Policy
 from churn_spark.model.reasons import Reasons
 from churn_spark.notes import prepare as notes
-from churn_spark.settings.sections import Text
+from churn_spark.settings.notes import Text
 
 REASON_FIELDS = tuple(f"reason_{rank}{part}" for rank in (1, 2, 3) for part in ("", "_effect", "_text"))
 RECORD_FIELDS = (

@@ -13,7 +13,7 @@ from churn_spark.notes.plausibility import implausibility
 from churn_spark.notes.prompts import framed, instruction
 from churn_spark.notes.redaction import is_blank, redact
 from churn_spark.notes.summary import Summary, bounded
-from churn_spark.settings.sections import Summarizer
+from churn_spark.settings.notes import Summarizer
 
 NO_TEXT = ("Cc", "Cn", "Co", "Cs")  # control, unassigned, private use, surrogate
 TOO_LONG = 4  # times max_chars: not a long summary, but something else

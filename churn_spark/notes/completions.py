@@ -12,7 +12,7 @@ from churn_spark.notes.faults import CONTENT_FILTER, BadAnswerError
 from churn_spark.notes.meter import billed
 from churn_spark.notes.prompts import framed, instruction, model_name
 from churn_spark.notes.summary import Summary
-from churn_spark.settings.sections import Summarizer
+from churn_spark.settings.notes import Summarizer
 
 OPTIONAL = ("temperature", "seed", "max_tokens")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from churn_spark.notes import weights
 from churn_spark.notes.plausibility import language, script
-from churn_spark.settings.sections import NoteSettings
+from churn_spark.settings.notes import NoteSettings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

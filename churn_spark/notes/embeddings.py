@@ -17,7 +17,7 @@ from churn_spark.notes.faults import INPUT_TOO_LONG, BadAnswerError
 from churn_spark.notes.meter import billed
 from churn_spark.notes.redaction import normalize
 from churn_spark.notes.remote import Answer, Ask, Result, call_all
-from churn_spark.settings.sections import Remote
+from churn_spark.settings.notes import Remote
 
 REFUSALS = (
     "http_400",

@@ -16,7 +16,7 @@ from churn_spark.notes.letters import own_words
 from churn_spark.notes.sentences import split_sentences
 from churn_spark.notes.summary import Summary, bounded
 from churn_spark.notes.turns import Turn, is_courtesy, is_request, split_turns
-from churn_spark.settings.sections import Summarizer
+from churn_spark.settings.notes import Summarizer
 
 MAX_RANKED = 64  # sentences compared with each other
 DAMPING = 0.85

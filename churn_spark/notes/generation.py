@@ -12,7 +12,7 @@ from churn_spark.errors import ResourceError
 from churn_spark.notes.answers import checked
 from churn_spark.notes.prompts import model_name, prompt
 from churn_spark.notes.summary import Summary
-from churn_spark.settings.sections import Summarizer
+from churn_spark.settings.notes import Summarizer
 
 TOKENS_PER_BATCH = 8_192
 LENGTH_STEP = 16

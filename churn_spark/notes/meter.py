@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from churn_spark.notes.faults import ABOUT_THE_NOTE
-from churn_spark.settings.sections import Remote
+from churn_spark.settings.notes import Remote
 
 log = logging.getLogger(__name__)
 

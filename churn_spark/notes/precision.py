@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from churn_spark.notes import weights
-from churn_spark.settings.sections import Embedder, NoteSettings, Text
+from churn_spark.settings.notes import Embedder, NoteSettings, Text
 
 Precision = Literal["float32", "int8"]
 FAST_INT8 = {"avx512_vnni", "avx_vnni", "amx_int8"}  # as Linux calls them; elsewhere no flag is found

@@ -18,7 +18,7 @@ from churn_spark.arrays import Matrix
 from churn_spark.notes import embedders, redaction, summarizers
 from churn_spark.notes.embedder import Embedded, Embedder
 from churn_spark.notes.summary import Summary
-from churn_spark.settings.sections import NoteSettings
+from churn_spark.settings.notes import NoteSettings
 
 EMPTY = "empty"
 REMEMBERED = 10_000  # texts per kind whose summaries and vectors a process keeps: about 20 MB

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from churn_spark.errors import ConfigError
-from churn_spark.settings.sections import Summarizer
+from churn_spark.settings.notes import Summarizer
 
 
 def model_name(settings: Summarizer) -> str:

@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from churn_spark.errors import ChurnError, ConfigError, ResourceError
 from churn_spark.notes.faults import BadAnswerError, Fault, fault_of
 from churn_spark.notes.meter import MAX_FAILURES_IN_A_ROW, RENAMED, Meter
-from churn_spark.settings.sections import Remote
+from churn_spark.settings.notes import Remote
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

@@ -14,7 +14,7 @@ from churn_spark.notes import completions, extractive, generation
 from churn_spark.notes.prompts import instruction, model_name
 from churn_spark.notes.redaction import is_blank
 from churn_spark.notes.summary import Summary, bounded
-from churn_spark.settings.sections import Summarizer
+from churn_spark.settings.notes import Summarizer
 
 VERSION = "3"  # part of cache identities: change it with anything below that changes a summary
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from churn_spark.notes.redaction import normalize
-from churn_spark.settings.sections import Summarizer
+from churn_spark.settings.notes import Summarizer
 
 Status = Literal["ok", "passthrough", "empty", "truncated", "failed", "pending"]
 

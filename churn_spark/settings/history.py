@@ -5,25 +5,22 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from churn_spark.contract.history import LIFETIME, EventPlan
+from churn_spark.settings.section import Section
 
 Days = Annotated[str, Field(pattern=r"^(\d{1,5}d|lifetime)$")]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class History(_Section):
+class History(Section):
     """The columns whose earlier snapshots become inputs (all numeric and categorical ones), and over how many."""
 
     columns: tuple[str, ...] | None = None
     windows: tuple[Annotated[int, Field(ge=2, le=36)], ...] = (3, 6)
 
 
-class Events(_Section):
+class Events(Section):
     """A table of dated events, many rows a customer; `raw: null` is the raw table itself."""
 
     raw: str | None = None
@@ -42,7 +39,7 @@ class Events(_Section):
         return EventPlan(name, self.value, tuple(map(in_days, self.windows)), in_days(self.delay))
 
 
-class Label(_Section):
+class Label(Section):
     """A label made from what happened: no event within the horizon, which begins after the lead."""
 
     source: Literal["events"] = Field("events", alias="from")

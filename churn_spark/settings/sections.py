@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.contract.history import HistoryPlan
@@ -21,26 +21,20 @@ from churn_spark.errors import ConfigError
 from churn_spark.settings import checks
 from churn_spark.settings.history import Events, History, Label
 from churn_spark.settings.locations import is_table_name
+from churn_spark.settings.notes import Text
+from churn_spark.settings.section import Money, Positive, Section, Share
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-Money = Annotated[float, Field(ge=0)]
 LOOKED_BACK = ("numeric", "categorical")  # the roles whose earlier snapshots count
-EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Output(_Section):
+class Output(Section):
     """Where the tables go, and whether others on the machine may read them."""
 
     path: str = "out"
     private: bool = True
 
 
-class Input(_Section):
+class Input(Section):
     format: Literal["auto", "csv", "parquet", "json", "orc", "table"] = "auto"
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
     escape: Literal["auto", '"', "\\"] = "auto"
@@ -84,104 +78,21 @@ class Input(_Section):
         return column.model_copy(update=own)
 
 
-class Validation(_Section):
+class Validation(Section):
     max_reject_share: Share = 0.05
     min_churners: Positive = 10
     max_id_chars: Positive = 256
     max_row_chars: Positive = 16_000_000
 
 
-class Remote(_Section):
-    """Limits of one remote endpoint; the whole run shares them."""
-
-    base_url: str | None = None
-    api_key_env: EnvName = "OPENAI_API_KEY"
-    requests_per_minute: Annotated[float, Field(gt=0)] = 600
-    concurrency: Positive = 4
-    partitions: Positive = 1
-    timeout_seconds: Annotated[float, Field(gt=0)] = 30
-    max_attempts: Positive = 5
-    max_calls: Positive | None = None
-    max_tokens: Positive | None = None
-    max_seconds: Annotated[float, Field(gt=0)] | None = None
-    price_per_million_tokens: Annotated[float, Field(ge=0)] | None = None
-    extra_body: dict[str, Any] = {}
-    omit: tuple[str, ...] = ()
-
-    def __hash__(self) -> int:
-        return hash(self.model_dump_json())  # a dict has no hash of its own
-
-
-class Summarizer(_Section):
-    name: Literal["extractive", "transformers", "openai"] = "extractive"
-    max_sentences: Positive = 3
-    min_chars: Annotated[int, Field(ge=0)] = 200
-    max_chars: Positive = 600
-    model: str | None = None
-    max_new_tokens: Positive = 80
-    remote: Remote = Remote()
-
-
-class Embedder(_Section):
-    name: Literal["sentence-transformers", "static", "openai", "multilingual"] = "sentence-transformers"
-    model: str = "all-MiniLM-L6-v2"
-    precision: Literal["auto", "float32", "int8"] = "auto"
-    batch_size: Positive = 64
-    batch_tokens: Positive = 1024
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    dimension: Positive | None = None
-    remote: Remote = Remote()
-
-
-class NoteSettings(_Section):
-    """What becomes of the notes of one text column."""
-
-    redact: bool = True
-    source: Literal["summary", "note"] = "summary"
-    max_chars: Positive = 100_000
-    summarizer: Summarizer = Summarizer()
-    embedder: Embedder = Embedder()
-
-
-class Text(NoteSettings):
-    """The settings of all text columns; `columns` holds those of a column that has its own."""
-
-    columns: dict[str, NoteSettings] = {}
-    cache: str | None = None
-    chunk_tokens: Positive = 500_000
-    max_error_share: Share = 0.02
-
-    @model_validator(mode="before")
-    @classmethod
-    def _columns_inherit(cls, value: Any) -> Any:
-        """A column's settings say only what differs."""
-        if not isinstance(value, Mapping) or not isinstance(value.get("columns"), Mapping):
-            return value
-        common = {name: value[name] for name in NoteSettings.model_fields if name in value}
-        own = {n: _overlaid(common, v) if isinstance(v, Mapping) else v for n, v in value["columns"].items()}
-        return {**value, "columns": own}
-
-    def of(self, column: str) -> NoteSettings:
-        """The settings of one text column."""
-        common = {name: getattr(self, name) for name in NoteSettings.model_fields}
-        return self.columns.get(column) or NoteSettings(**common)
-
-
-def _overlaid(base: Any, over: Any) -> Any:
-    """A tree of settings with another one laid over it."""
-    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
-        return over
-    return {**base, **{key: _overlaid(base.get(key), value) for key, value in over.items()}}
-
-
-class Features(_Section):
+class Features(Section):
     scale_numeric: bool = False
     max_categories: Annotated[int, Field(ge=2)] = 200
     text_dimensions: Positive | None = 1
     history: Literal["auto", "off"] | History = "auto"
 
 
-class Split(_Section):
+class Split(Section):
     mode: Literal["auto", "hash", "time", "group_time"] = "auto"
     test: Annotated[float, Field(gt=0, le=0.9)] = 0.2
     seed: int = 42
@@ -201,14 +112,14 @@ class Split(_Section):
         return value
 
 
-class Search(_Section):
+class Search(Section):
     """How long to look for better tree settings; 0 trials: not at all."""
 
     trials: Annotated[int, Field(ge=0)] = 0
     max_seconds: Annotated[float, Field(gt=0)] = 600
 
 
-class Training(_Section):
+class Training(Section):
     num_workers: Positive | Literal["auto"] = "auto"
     n_estimators: Positive = 500
     max_depth: Annotated[int, Field(ge=1, le=30)] | None = None
@@ -230,7 +141,7 @@ class Training(_Section):
     save_format: Literal["json", "pickle", "both"] = "json"
 
 
-class Leakage(_Section):
+class Leakage(Section):
     action: Literal["warn", "fail"] = "warn"
     max_auc: Annotated[float, Field(gt=0.5, le=1)] = 0.995
     warn_auc: Annotated[float, Field(gt=0.5, le=1)] = 0.9
@@ -239,7 +150,7 @@ class Leakage(_Section):
     allow: tuple[str, ...] = ()
 
 
-class Decision(_Section):
+class Decision(Section):
     contact_cost: Money = 1.0
     offer_cost: Money = 10.0
     accept_rate: Share = 0.3
@@ -249,7 +160,7 @@ class Decision(_Section):
     holdout_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-class Promotion(_Section):
+class Promotion(Section):
     metric: Literal["log_loss", "brier", "roc_auc", "pr_auc", "profit"] = "log_loss"
     rule: Literal["newer", "better", "not_worse", "always"] = "newer"
     margin: Share = 0.02
@@ -258,7 +169,7 @@ class Promotion(_Section):
     max_ece: Share | None = None
 
 
-class Scoring(_Section):
+class Scoring(Section):
     reasons: Annotated[int, Field(ge=0, le=3)] = 3
     templates: dict[str, str] = {}
     quote_from: Literal["low", "medium", "high", "very_high", "none"] = "very_high"
@@ -268,16 +179,16 @@ class Scoring(_Section):
     include_left: bool = False
 
 
-class Report(_Section):
+class Report(Section):
     quotes: bool = False
 
 
-class TableSettings(_Section):
+class TableSettings(Section):
     format: Literal["parquet", "delta", "iceberg"] = "parquet"
     keep_versions: Positive = 2
 
 
-class SparkSettings(_Section):
+class SparkSettings(Section):
     app_name: str = "churn_spark"
     conf: dict[str, str] = {}
 
@@ -287,7 +198,7 @@ class SparkSettings(_Section):
         return {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in (value or {}).items()}
 
 
-class Config(_Section):
+class Config(Section):
     """The merged settings of one run."""
 
     raw: str

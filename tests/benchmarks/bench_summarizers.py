@@ -17,7 +17,7 @@ from churn_spark.notes.extractive import DAMPING
 from churn_spark.notes.sentences import split_sentences
 from churn_spark.notes.summarizers import summarize
 from churn_spark.sample.wording import TOPICS, write_note
-from churn_spark.settings.sections import Summarizer
+from churn_spark.settings.notes import Summarizer
 
 SETTINGS = Summarizer(max_chars=100_000)  # the textbook knows no longest summary
 CHARS = 285  # where a note may end; they are about 350 long

@@ -45,7 +45,7 @@ def stage(
     source: Literal["summary", "note"] = "summary",
 ) -> tuple[float, Any, Any]:
     """Seconds of the stage over `factor` rows per text; its counts; its rows."""
-    from churn_spark.settings.sections import Text
+    from churn_spark.settings.notes import Text
     from churn_spark.spark.notes.cache import Cache
     from churn_spark.spark.notes.counts import TextCounts
     from churn_spark.spark.notes.stage import with_texts

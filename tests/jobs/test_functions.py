@@ -13,7 +13,7 @@ from churn_spark.cli import main
 from churn_spark.functions import churn_probability, embed, register, summarize
 from churn_spark.notes import precision
 from churn_spark.notes import prepare as notes
-from churn_spark.settings.sections import NoteSettings
+from churn_spark.settings.notes import NoteSettings
 
 NOTES = [
     "Charged twice; write to jane@example.com.",

@@ -12,7 +12,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from churn_spark import commands, logs
+from churn_spark import last_words, logs
 from churn_spark.cli import console, main
 from churn_spark.errors import Cancelled, InputError
 from churn_spark.jobs import progress
@@ -226,15 +226,15 @@ def test_console_returns_normally_on_success(monkeypatch, capsys):
 def test_next_command_repeats_every_option_but_secrets(monkeypatch):
     options = ["--raw", "my file.csv", "--set", "a=b"]
     monkeypatch.setattr(sys, "argv", ["/bin/churn-spark"])
-    assert commands._again("score", options) == "churn-spark score --raw 'my file.csv' --set a=b"
+    assert last_words.job_command("score", options) == "churn-spark score --raw 'my file.csv' --set a=b"
     monkeypatch.setattr(sys, "argv", ["jobs/train.py"])
     given = "--master yarn --conf spark.a=1 --conf spark.hadoop.fs.s3a.secret.key=abcdef"
-    monkeypatch.setenv(commands.SUBMITTED, given)
-    assert commands._again("score", ["--raw", "x"]) == (
+    monkeypatch.setenv(last_words.SUBMITTED, given)
+    assert last_words.job_command("score", ["--raw", "x"]) == (
         "./spark-submit.sh --master yarn --conf spark.a=1 jobs/score.py --raw x"
     )
-    monkeypatch.setenv(commands.SUBMITTED, "")  # as the README's first command leaves it
-    assert commands._again("score", []) == "./spark-submit.sh jobs/score.py"
+    monkeypatch.setenv(last_words.SUBMITTED, "")  # as the README's first command leaves it
+    assert last_words.job_command("score", []) == "./spark-submit.sh jobs/score.py"
 
 
 def test_json_lines_have_a_messages_fields_and_those_of_the_run(tmp_path):

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from churn_spark.notes.coverage import FEW_TOKENS, Coverage, added, coverage, tokenizer_of, unread
 from churn_spark.notes.weights import PACKAGED, load_tokenizer, model_folder
-from churn_spark.settings.sections import Text
+from churn_spark.settings.notes import Text
 
 ENGLISH = (
     "The internet has been slow since March and nobody from support called me back about the bill. " * 10

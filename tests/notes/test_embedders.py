@@ -23,7 +23,7 @@ from churn_spark.notes import embedders
 from churn_spark.notes import weights as model_files
 from churn_spark.notes.embedder import Embedder
 from churn_spark.notes.embedders import check_cosine, cosines, identity, load_embedder
-from churn_spark.settings.sections import Remote
+from churn_spark.settings.notes import Remote
 
 TEXTS = (
     "Billing issue that was resolved quickly.",

@@ -18,7 +18,7 @@ import pytest
 from churn_spark.notes import remote
 from churn_spark.notes.embedders import load_embedder
 from churn_spark.notes.summarizers import summarize
-from churn_spark.settings.sections import Remote, Summarizer
+from churn_spark.settings.notes import Remote, Summarizer
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "endpoints.md"
 NOTE = (

@@ -6,7 +6,7 @@ import pytest
 
 from churn_spark.notes.letters import own_words
 from churn_spark.notes.summarizers import summarize
-from churn_spark.settings.sections import Summarizer
+from churn_spark.settings.notes import Summarizer
 
 MATTER = "My line has been dead since Monday. Please cancel my contract."
 LETTERS = {

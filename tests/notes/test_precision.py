@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from churn_spark.notes import precision
-from churn_spark.settings.sections import Text
+from churn_spark.settings.notes import Text
 
 AUTO = Text.model_validate({"columns": {"own": {"embedder": {"precision": "float32"}}}})
 

@@ -17,7 +17,7 @@ import pytest
 
 from churn_spark.errors import ConfigError, ResourceError
 from churn_spark.notes import faults, meter, remote
-from churn_spark.settings.sections import Remote
+from churn_spark.settings.notes import Remote
 
 KEY = "sk-secret-0123456789"
 ITEMS = [f"private note number {i}" for i in range(8)]

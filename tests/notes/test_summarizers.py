@@ -23,7 +23,7 @@ from churn_spark.errors import ConfigError, ResourceError
 from churn_spark.notes import generation, remote
 from churn_spark.notes.summarizers import identity, summarize
 from churn_spark.notes.summary import Summary
-from churn_spark.settings.sections import Remote, Summarizer
+from churn_spark.settings.notes import Remote, Summarizer
 
 NOTE = (
     "the internet has been slow for weeks. i called support three times about the slow internet. "
@@ -99,7 +99,7 @@ def test_extractive_depends_on_the_text_alone(texts: list[str], max_sentences: i
 def test_extractive_is_equal_in_another_process() -> None:
     program = (
         "import json, sys\n"
-        "from churn_spark.settings.sections import Summarizer\n"
+        "from churn_spark.settings.notes import Summarizer\n"
         "from churn_spark.notes.summarizers import summarize\n"
         "print(json.dumps(summarize(json.load(sys.stdin), Summarizer())))"
     )

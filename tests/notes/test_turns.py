@@ -6,7 +6,7 @@ import pytest
 
 from churn_spark.notes.summarizers import summarize
 from churn_spark.notes.turns import is_courtesy, is_request, split_turns
-from churn_spark.settings.sections import Summarizer
+from churn_spark.settings.notes import Summarizer
 
 CHAT = """Agent: Thank you for contacting Acme support, how can I help you today?
 Customer: Hi, I was charged twice for my March invoice and I want a refund of 45 dollars.

@@ -21,7 +21,7 @@ from churn_spark.contract.published import NOTES, ddl
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.notes import prepare as notes
 from churn_spark.notes.remote import Budget
-from churn_spark.settings.sections import Remote
+from churn_spark.settings.notes import Remote
 from churn_spark.spark import storage
 
 log = logging.getLogger(__name__)

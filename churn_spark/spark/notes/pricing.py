@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark.notes.prompts import prompt
-from churn_spark.settings.sections import NoteSettings, Remote, Text
+from churn_spark.settings.notes import NoteSettings, Remote, Text
 from churn_spark.spark.notes.cache import Cache
 from churn_spark.spark.notes.resolver import CHARS_PER_TOKEN, Resolver
 

@@ -30,7 +30,7 @@ from churn_spark.contract.values import EMPTY_NOTES
 from churn_spark.errors import ConfigError, ResourceError
 from churn_spark.notes import embedders, redaction, remote
 from churn_spark.notes import prepare as notes
-from churn_spark.settings.sections import Text
+from churn_spark.settings.notes import Text
 from churn_spark.spark import storage
 from churn_spark.spark.notes import worker
 from churn_spark.spark.notes.cache import Cache, CacheMap, Kind

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from churn_spark.contract.columns import embedding_column, status_column, summary_column, vector_column
 from churn_spark.errors import ResourceError
 from churn_spark.notes import prepare as notes
-from churn_spark.settings.sections import Text
+from churn_spark.settings.notes import Text
 from churn_spark.spark import storage
 from churn_spark.spark.notes.cache import Cache
 from churn_spark.spark.notes.counts import TextCounts

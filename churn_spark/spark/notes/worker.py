@@ -19,7 +19,7 @@ from churn_spark.contract.published import NOTES, ddl
 from churn_spark.errors import ChurnError, ResourceError
 from churn_spark.notes import embedders, remote
 from churn_spark.notes import prepare as notes
-from churn_spark.settings.sections import NoteSettings, Remote
+from churn_spark.settings.notes import NoteSettings, Remote
 from churn_spark.spark.notes.cache import COLUMNS, Kind
 
 CLEANED = "note_hash string, lacks_note boolean, text_id string, folded_id string, was_cut boolean, " \

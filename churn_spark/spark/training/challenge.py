@@ -13,7 +13,8 @@ from churn_spark.evaluation import metrics
 from churn_spark.evaluation.gates import Challenge
 from churn_spark.model.model import ChurnModel
 from churn_spark.notes import prepare as notes
-from churn_spark.settings.sections import Config, Split, Text
+from churn_spark.settings.notes import Text
+from churn_spark.settings.sections import Config, Split
 from churn_spark.spark.notes.cache import Cache
 from churn_spark.spark.notes.counts import TextCounts
 from churn_spark.spark.notes.stage import with_texts

@@ -12,7 +12,7 @@ from helpers import ROOT
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.notes import embedders
 from churn_spark.notes import prepare as notes
-from churn_spark.settings.sections import Text
+from churn_spark.settings.notes import Text
 from churn_spark.spark import storage
 from churn_spark.spark.notes import resolver
 from churn_spark.spark.notes.cache import COLUMNS, Cache, CacheMap, described

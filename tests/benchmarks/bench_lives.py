@@ -1,0 +1,101 @@
+"""What history is worth where the true hazard is known, and whether a split's promise holds in the future.
+
+    python tests/benchmarks/bench_lives.py [--rows 2000 --seed 1]
+
+Customers of `churn-spark sample --lives` over 30 months: the first 24 are learnt from and tested on through `train`,
+the last six are the future, scored through `score` as each of them ends. Printed for each way to look at the tables:
+the ROC-AUC that training promised, with its interval; the one that the future brought; and the one of the true
+hazards of those months.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from churn_spark.cli import main
+from churn_spark.sample.lives import write_tables
+
+MONTHS, FUTURE = 24, 6
+LAYER = """
+columns:
+  customer_id: {role: id}
+  snapshot_date: {role: snapshot}
+  age: {role: numeric}
+  tenure: {role: numeric}
+  spend_rate: {role: numeric}
+  usage: {role: numeric}
+  plan_type: {role: categorical}
+  churn: {role: label}
+split: {horizon_days: 30, backtest: 0}
+scoring: {max_mean_shift: null}
+"""
+TABLES = """
+events: {{usage: {{raw: {0}/events.csv, customer: customer_id, date: date, value: [minutes]}}}}
+tickets: {{raw: {0}/tickets.csv, customer: customer_id, date: opened}}
+"""
+WAYS = {  # name: (settings, whether tickets and events are given)
+    "one snapshot": (["features.history=off"], False),
+    "its history": ([], False),
+    "history, tickets, events": ([], True),
+    "all, split at random": (["split.mode=hash"], True),
+}
+
+
+def compare(folder: Path, rows: int, seed: int) -> None:
+    write_tables(folder, rows, seed=seed, months=MONTHS + FUTURE)
+    panel = pd.read_csv(folder / "customers.csv", dtype=str)
+    days = sorted(panel["snapshot_date"].unique())
+    panel[panel["snapshot_date"] <= days[MONTHS - 1]].to_csv(folder / "known.csv", index=False)
+    (folder / "one.yaml").write_text(LAYER)
+    (folder / "all.yaml").write_text(LAYER + TABLES.format(folder))
+    later = pd.read_csv(folder / "truth.csv").merge(
+        pd.read_csv(folder / "customers.csv"), on=["customer_id", "snapshot_date"]
+    )
+    print("| inputs | promised (95 %) | the future's | attainable |\n|---|---|---|---|")
+    for number, (name, (settings, with_tables)) in enumerate(WAYS.items()):
+        output = folder / f"out{number}"
+        layer = folder / ("all.yaml" if with_tables else "one.yaml")
+        place = ["-q", "--config", str(layer), "--output", str(output)]
+        place += [word for setting in settings for word in ("--set", setting)]
+        run(["train", "--raw", str(folder / "known.csv"), *place])
+        promised = pd.read_parquet(output / "churn_metrics").query(
+            "metric == 'roc_auc' and split == 'test' and slice == 'all'"
+        )
+        scores = [scored(folder, day, output, place) for day in days[MONTHS:]]
+        met = pd.concat(scores).merge(later, on=["customer_id", "snapshot_date"])
+        auc, truth = (roc_auc_score(met["churn"], met[p]) for p in ("churn_probability", "true_probability"))
+        ends = promised.iloc[0][["value", "ci_low", "ci_high"]]
+        print(f"| {name} | {ends['value']:.3f} ({ends['ci_low']:.3f} to {ends['ci_high']:.3f}) | {auc:.3f} | "
+              f"{truth:.3f} |", flush=True)  # fmt: skip
+
+
+def scored(folder: Path, day: str, output: Path, place: list[str]) -> pd.DataFrame:
+    model = "champion" if (output / "models/champion.json").exists() else "challenger"
+    run(["score", "--raw", str(folder / "customers.csv"), "--score-date", day, "--model", model, *place])
+    scores = pd.read_parquet(
+        output / "churn_scores", filters=[("score_date", "==", pd.Timestamp(day).date())]
+    )
+    return scores[["customer_id", "churn_probability"]].assign(snapshot_date=day)
+
+
+def run(arguments: list[str]) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = main(arguments)
+    if code:
+        raise SystemExit(f"{arguments[0]} ended with {code}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=2_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        compare(Path(scratch), options.rows, options.seed)
