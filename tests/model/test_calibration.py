@@ -81,6 +81,7 @@ def test_fit_calibrator_leaves_a_margin_alone_that_is_calibrated():
     assert kinds.count("identity") >= 16
 
 
+@pytest.mark.slow
 def test_fit_calibrator_takes_isotonic_of_many_rows_where_the_margin_is_bent():
     log_odds, label = simulate(25_000)
     assert fit_calibrator(label, DISTORTIONS["kinked"](log_odds)).kind == "isotonic"
