@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_models,
         _add_results,
         _add_call_list,
+        _add_effect,
         _add_upkeep,
         _add_sample,
     ):
@@ -137,6 +138,14 @@ def _add_results(group: Any) -> None:
     export.add_argument(
         "--to", type=Path, metavar="PATH", help="default: <output>/exports/call_list_DATE.FORMAT"
     )
+
+
+def _add_effect(group: Any) -> None:
+    text = (
+        "what contact changed: who left of a date's recommended and of its holdout, by the raw table of today"
+    )
+    effect = _add(group, "effect", text, commands.effect)
+    effect.add_argument("--score-date", type=_date, required=True, metavar="YYYY-MM-DD")
 
 
 def _add_call_list(group: Any) -> None:

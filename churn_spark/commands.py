@@ -239,6 +239,15 @@ def call_list(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     return 0
 
 
+def effect(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Compare the recommended of a past date with its holdout."""
+    config = settings(options)
+    from churn_spark.jobs.effect import effect
+
+    say(effect(config, options.score_date))
+    return 0
+
+
 def cache(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = settings(options)
     by_content = options.status is not None or options.like is not None

@@ -79,9 +79,8 @@ def compare(folder: Path, rows: int, seed: int) -> None:
 def scored(folder: Path, day: str, output: Path, place: list[str]) -> pd.DataFrame:
     model = "champion" if (output / "models/champion.json").exists() else "challenger"
     run(["score", "--raw", str(folder / "customers.csv"), "--score-date", day, "--model", model, *place])
-    scores = pd.read_parquet(
-        output / "churn_scores", filters=[("score_date", "==", pd.Timestamp(day).date())]
-    )
+    scores = pd.read_parquet(output / "churn_scores")
+    scores = scores[scores["score_date"].astype(str) == day]
     return scores[["customer_id", "churn_probability"]].assign(snapshot_date=day)
 
 
