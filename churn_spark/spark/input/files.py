@@ -150,7 +150,10 @@ def format_of(files: Iterable[str], location: str) -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """Files with the same columns: the names found, and how to read some of them (declared -> found)."""
+    """Files with the same columns: the names found, and how to read some of them (declared -> found).
+
+    `numbers` are those that the source itself knows to be numbers, `nested` those that hold no plain values.
+    """
 
     names: tuple[str, ...]
     file: str
@@ -158,6 +161,8 @@ class Layout:
     read: Callable[[Mapping[str, str]], DataFrame]
     hint: str = "check that this is the right input"
     warnings: tuple[str, ...] = ()
+    numbers: frozenset[str] = frozenset()
+    nested: frozenset[str] = frozenset()
 
 
 def flagged(

@@ -34,6 +34,7 @@ from churn_spark.spark.input.files import (
     reading,
     shown,
 )
+from churn_spark.spark.input.names import Place, as_strings, folder_names, folder_value, places
 from churn_spark.spark.input.quotes import (
     BACKSLASH,
     Form,
@@ -51,77 +52,76 @@ def json_layouts(
     """One layout for all: every line, or every object of an array, names its own columns; `a.b` is b inside a."""
     paths = [literal(path) for path in files]
     is_array = _head(spark, files[0], settings, lines=50).lines[0].lstrip().startswith("[")
-    options = {
-        "primitivesAsString": "true",
-        "columnNameOfCorruptRecord": "\0",
-        "multiLine": str(is_array).lower(),
-    }
+    options = {"columnNameOfCorruptRecord": "\0", "multiLine": str(is_array).lower()}
     try:
         schema = spark.read.options(**options).json(paths).schema
     except AnalysisException as problem:
         if "COLUMN_ALREADY_EXISTS" not in str(problem):
             raise
         raise InputError("a key stands in two spellings", where=shown(files[0]), fix="rename one") from None
-    schema = T.StructType([field for field in schema if field.name != "\0"])
-    read = partial(
-        _read_array if is_array else _read_objects, spark, paths, settings=settings, limit=max_row_chars
-    )
-    hint = "a JSON file must hold one object a line, or an array of objects"
-    return [Layout(tuple(leaves(schema)), shown(files[0]), len(files), read, hint)]
+    found = places(T.StructType([field for field in schema if field.name != "\0"]))
+    folders = folder_names(files, found)
+    reader = _read_array if is_array else _read_objects
+    read = partial(reader, spark, paths, found=found, settings=settings, limit=max_row_chars)
+    return [
+        Layout(
+            (*found, *folders), shown(files[0]), len(files), read,
+            "a JSON file must hold one object a line, or an array of objects",
+            numbers=frozenset(name for name, place in found.items() if place.is_number),
+        )
+    ]  # fmt: skip
 
 
-def leaves(schema: T.StructType, path: str = "") -> list[str]:
-    """The columns, and the dotted names of what stands inside structs."""
-    names = []
-    for field in schema:
-        names.append(path + field.name)
-        if isinstance(field.dataType, T.StructType):
-            names += leaves(field.dataType, f"{path}{field.name}.")
-    return names
+def _json_schema(mapping: Mapping[str, str], found: Mapping[str, Place]) -> T.StructType:
+    paths = [found[name].path for name in mapping.values() if name in found]
+    return as_strings(paths).add(CORRUPT, T.StringType())
 
 
-def _string_schema(names: Sequence[str]) -> T.StructType:
-    """Strings under these names, `a.b` as b inside a."""
-    inner: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        top, _, rest = name.partition(".")
-        inner[top].append(rest)
-    fields = [
-        T.StructField(top, _string_schema(below) if all(below) else T.StringType())
-        for top, below in inner.items()
-    ]
-    return T.StructType(fields)
-
-
-def _inside(row: SparkColumn, name: str) -> SparkColumn:
-    for part in name.split("."):
-        row = row[part]
-    return row
+def _json_values(
+    row: SparkColumn, mapping: Mapping[str, str], found: Mapping[str, Place]
+) -> dict[str, SparkColumn]:
+    return {
+        name: found[place].of(row) if place in found else folder_value(F.col("url"), place)
+        for name, place in mapping.items()
+    }
 
 
 def _read_objects(
-    spark: SparkSession, paths: Sequence[str], mapping: Mapping[str, str], *, settings: Input, limit: int
+    spark: SparkSession,
+    paths: Sequence[str],
+    mapping: Mapping[str, str],
+    *,
+    found: Mapping[str, Place],
+    settings: Input,
+    limit: int,
 ) -> DataFrame:
-    schema = _string_schema(list(mapping.values())).add(CORRUPT, T.StringType())
-    lines = spark.read.text(list(paths)).select(decoded(F.col("value"), settings.encoding).alias("value"))
+    schema = _json_schema(mapping, found)
+    text = decoded(F.col("value"), settings.encoding).alias("value")
+    lines = spark.read.text(list(paths)).select(text, _url())
     return _rows(
         lines.where(F.trim("value") != ""),
         lambda line: F.from_json(line, schema, {"columnNameOfCorruptRecord": CORRUPT}),
-        lambda row: {name: _inside(row, place) for name, place in mapping.items()},
+        lambda row: _json_values(row, mapping, found),
         bad_bytes=~F.is_valid_utf8("value"),
         max_row_chars=limit,
     )
 
 
 def _read_array(
-    spark: SparkSession, paths: Sequence[str], mapping: Mapping[str, str], *, settings: Input, limit: int
+    spark: SparkSession,
+    paths: Sequence[str],
+    mapping: Mapping[str, str],
+    *,
+    found: Mapping[str, Place],
+    settings: Input,
+    limit: int,
 ) -> DataFrame:
-    schema = _string_schema(list(mapping.values())).add(CORRUPT, T.StringType())
     options = {"multiLine": "true", "columnNameOfCorruptRecord": CORRUPT}
-    df = spark.read.schema(schema).options(**options).json(list(paths))
-    values = {name: _inside(F.struct("*"), place) for name, place in mapping.items()}
+    df = spark.read.schema(_json_schema(mapping, found)).options(**options).json(list(paths))
+    values = _json_values(F.col("row"), mapping, found)
     return flagged(
-        df, values, too_long=chars_of(values.values()) > limit, malformed=F.col(CORRUPT).isNotNull(),
+        df.select(F.struct("*").alias("row"), CORRUPT, _url()), values,
+        too_long=chars_of(values.values()) > limit, malformed=F.col(CORRUPT).isNotNull(),
         bad_bytes=F.lit(False), line=F.col(CORRUPT),
     )  # fmt: skip
 
@@ -163,7 +163,8 @@ def csv_layouts(
     by_path = dict(zip(files, heads, strict=True))
     layouts = []
     for (form, multi_line, bad_bytes), members in groups.items():
-        names, paths = form.names, [scan.path for scan in members]
+        paths = [scan.path for scan in members]
+        names = (*form.names, *folder_names(paths, form.names))
         own = lines if len(groups) == 1 else lines.where(F.col("url").isin([scan.url for scan in members]))
         if multi_line:
             check_swallowed(own, form, sample=by_path[paths[0]].lines)
@@ -179,8 +180,13 @@ def csv_layouts(
 SAMPLE = 200
 
 
+def _url() -> SparkColumn:
+    """The file that a row stands in."""
+    return F.col("_metadata.file_path").alias("url")
+
+
 def _lines(spark: SparkSession, files: Sequence[str], settings: Input) -> DataFrame:
-    place = [F.col("_metadata.file_path").alias("url"), F.col("_metadata.file_block_start").alias("start")]
+    place = [_url(), F.col("_metadata.file_block_start").alias("start")]
     text = decoded(F.col("value"), settings.encoding).alias("value")
     return spark.read.text([literal(path) for path in files]).select(text, *place)
 
@@ -282,10 +288,19 @@ def _read_lines(
     return _rows(
         lines.where((F.trim(line) != "") & ~form.is_header(line) & form.is_data(line)),
         lambda checked: F.from_csv(F.when(splits, checked), schema, options),
-        lambda row: {name: _unescaped(row[form.place(c)], form) for name, c in mapping.items()},
+        lambda row: _csv_values(form, mapping, lambda place: row[place]),
         bad_bytes=~F.is_valid_utf8(line) if bad_bytes else F.lit(False),
         max_row_chars=max_row_chars,
     )
+
+
+def _csv_values(
+    form: Form, mapping: Mapping[str, str], field: Callable[[str], SparkColumn]
+) -> dict[str, SparkColumn]:
+    return {
+        name: _unescaped(field(form.place(c)), form) if c in form.names else folder_value(F.col("url"), c)
+        for name, c in mapping.items()
+    }
 
 
 def _unescaped(value: SparkColumn, form: Form) -> SparkColumn:
@@ -308,7 +323,7 @@ def _rows(
     line, row = F.col("value"), F.col("row")
     too_long = longer_than(line, max_row_chars)
     return flagged(
-        lines.select(line, parse(F.when(~too_long, line)).alias("row")),
+        lines.select(line, "url", parse(F.when(~too_long, line)).alias("row")),
         values(row),
         too_long=too_long,
         malformed=row.isNull() | row[CORRUPT].isNotNull(),
@@ -336,8 +351,8 @@ def _read_whole(
     df = (reader if is_utf8 else reader.option("encoding", "ISO-8859-1")).csv(
         [literal(path) for path in paths]
     )
-    if not is_utf8:
-        df = df.select(*[_recoded(F.col(name), encoding).alias(name) for name in df.columns])
+    texts = [F.col(name) if is_utf8 else _recoded(F.col(name), encoding).alias(name) for name in df.columns]
+    df = df.select(*texts, _url())
     last = schema.fieldNames()[len(form.names) - 1]
     df = df.withColumn(last, F.rtrim(last, F.lit("\r")))
     is_header = [
@@ -345,7 +360,7 @@ def _read_whole(
     ]
     repeats = F.coalesce(F.col(CORRUPT).isNull() & all_of(is_header), F.lit(False))
     df = df.where(~repeats & F.coalesce(form.is_data(F.col(CORRUPT)), F.lit(True)))
-    values = {name: _unescaped(F.col(form.place(c)), form) for name, c in mapping.items()}
+    values = _csv_values(form, mapping, F.col)
     replaced = any_of(
         F.coalesce(F.contains(value, F.lit(REPLACEMENT)), F.lit(False)) for value in values.values()
     )

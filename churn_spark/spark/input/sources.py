@@ -44,6 +44,7 @@ from churn_spark.spark.input.files import (
     shown,
 )
 from churn_spark.spark.input.lines import csv_layouts, json_layouts
+from churn_spark.spark.input.names import Place, places
 
 MAX_ROW_CHARS = 16_000_000
 
@@ -83,7 +84,7 @@ def read_raw(
         mappings = [_mapping(layout, contract) for layout in layouts]
         warnings = _check_columns(layouts, mappings, contract, need_label=need_label)
         frames = [
-            _complete(layout.read(mapping), contract)
+            _complete(_as_declared(layout.read(mapping), layout, mapping, contract), contract)
             for layout, mapping in zip(layouts, mappings, strict=True)
         ]
     df = reduce(DataFrame.unionByName, frames)
@@ -97,7 +98,8 @@ def read_undeclared(spark: SparkSession, location: str, *, settings: Input, rows
     with reading():
         _, _, layouts = _layouts(spark, location, settings, MAX_ROW_CHARS)
         names = list(dict.fromkeys(name for layout in layouts for name in layout.names if name.strip()))
-        plain = [n for n in names if not any(other.startswith(f"{n}.") for other in names)]
+        nested = frozenset().union(*(layout.nested for layout in layouts))
+        plain = [n for n in names if n not in nested]
         places = {f"c{i}": name for i, name in enumerate(plain)}
         frames = [
             layout.read({place: name for place, name in places.items() if name in layout.names})
@@ -174,6 +176,16 @@ def _mapping(layout: Layout, contract: Contract) -> dict[str, str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"columns that stand twice: {_listed(twice)}", where=layout.file, fix="rename one")
+    nested = sorted(name for name in mapping.values() if name in layout.nested)
+    if nested:
+        inside = [name for name in layout.names if name.startswith(tuple(f"{n}." for n in nested))]
+        raise InputError(
+            f"columns that hold no plain values: {_listed(nested)}",
+            where=layout.file,
+            fix=f"name what stands inside: `from:` {_listed(inside)}"
+            if inside
+            else "leave them out, or write them as text",
+        )
     reserved = sorted(set(names) & set(RESERVED))
     if reserved:
         raise InputError(f"reserved column names: {_listed(reserved)}", where=layout.file, fix="rename them")
@@ -211,15 +223,28 @@ def _check_columns(
         warnings.append(f"{column.raw_name} is missing in {count} of {total} files: no values there")
     known = {c.raw_name.lower() for c in contract.columns}
     names = {name.strip().lower(): name.strip() for layout in layouts for name in layout.names}
-    extra = [name for key, name in names.items() if key not in known]
+    read = known.union(*map(_around, known))
+    extra = [name for key, name in names.items() if key not in read and not _around(key) & names.keys()]
     if extra:
         warnings.append(f"{len(extra)} columns not in the contract, not read: {_listed(extra)}")
     return tuple(warnings)
 
 
+def _around(name: str) -> set[str]:
+    """The structs around `a.b.c`: `a` and `a.b`."""
+    return {name[: dot.start()] for dot in re.finditer(r"\.", name)}
+
+
 def _listed(names: Iterable[str], most: int = 20) -> str:
     every = list(names)
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
+def _as_declared(df: DataFrame, layout: Layout, mapping: Mapping[str, str], contract: Contract) -> DataFrame:
+    """Write what the source knows to be numbers with the decimal mark that its column is declared with."""
+    commas = [c for c in contract.used if c.kind in ("double", "bigint") and c.notation.decimal == ","]
+    known = [c.name for c in commas if mapping.get(c.name) in layout.numbers]
+    return df.withColumns({name: F.translate(quoted(name), ".", ",") for name in known}) if known else df
 
 
 def _complete(df: DataFrame, contract: Contract) -> DataFrame:
@@ -292,17 +317,19 @@ def _with_moments(df: DataFrame, schema: T.StructType) -> DataFrame:
 
 
 def _typed_layout(df: DataFrame, file: str, files: int, max_row_chars: int) -> Layout:
-    read = partial(_strings, df, file=file, max_row_chars=max_row_chars)
-    return Layout(tuple(df.columns), file, files, read)
+    found = places(df.schema)
+    return Layout(
+        tuple(found), file, files, partial(_strings, df, found, max_row_chars=max_row_chars),
+        numbers=frozenset(name for name, place in found.items() if place.is_number),
+        nested=frozenset(name for name, place in found.items() if not place.is_plain),
+    )  # fmt: skip
 
 
-def _strings(df: DataFrame, mapping: Mapping[str, str], *, file: str, max_row_chars: int) -> DataFrame:
+def _strings(
+    df: DataFrame, found: Mapping[str, Place], mapping: Mapping[str, str], *, max_row_chars: int
+) -> DataFrame:
     """The mapped columns as strings."""
-    nested = [n for n in mapping.values() if isinstance(df.schema[n].dataType, _NESTED)]
-    if nested:
-        raise InputError(f"columns that hold no plain values: {_listed(nested)}", where=file)
-    strings = {n: _as_string(df.schema[found].dataType, found) for n, found in mapping.items()}
-    df = df.select(*[value.alias(name) for name, value in strings.items()])
+    df = df.select(*[_as_string(found[place]).alias(name) for name, place in mapping.items()])
     names = [F.col(quoted(name)) for name in mapping]
     return flagged(
         df,
@@ -314,11 +341,8 @@ def _strings(df: DataFrame, mapping: Mapping[str, str], *, file: str, max_row_ch
     )
 
 
-_NESTED = (T.StructType, T.ArrayType, T.MapType)
-
-
-def _as_string(kind: T.DataType, name: str) -> SparkColumn:
-    column = F.col(quoted(name))
+def _as_string(place: Place) -> SparkColumn:
+    column, kind = place.column, place.type
     if isinstance(kind, T.FloatType | T.DoubleType):
         number = column.cast("double")  # 7.0 and 1.0E7 are whole: a null turned many an int column to double
         whole = (number == F.floor(number)) & (F.abs(number) < EXACT_BELOW)
