@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 
 from churn_spark.contract import published
 from churn_spark.errors import Cancelled
+from churn_spark.jobs.lineage import emit
 from churn_spark.jobs.lock import identity, is_running, lock
 from churn_spark.jobs.places import try_place
 from churn_spark.jobs.progress import watched
@@ -109,9 +110,15 @@ class Run:
     def cache(self) -> Cache:
         return Cache(self.config.text_cache, self.run_id)
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the job's lock on the output folder; a dry run needs none."""
-        return nullcontext() if self.dry else lock(self.config.folder, self.job, self.run_id)
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the job's lock on the output folder, and tell that the run begins; a dry run does neither."""
+        if self.dry:
+            yield
+            return
+        with lock(self.config.folder, self.job, self.run_id):
+            emit(self.record, self.config)
+            yield
 
     @contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:
@@ -161,6 +168,7 @@ class Run:
                     leave()
                 except Exception as failed:
                     log.warning("the run's record could not be written: %s", type(failed).__name__)
+            emit(self.record, self.config)
         if self._spark is not None and self._owns_session:
             with suppress(Exception):  # its Java may be dead
                 self._spark.stop()

@@ -79,14 +79,19 @@ def computed_counts(kind: Kind, added: Sequence[Row], budget: Budget | None) -> 
 
 
 class Progress:
-    """How far a map of the cache has been filled, in distinct texts: a log line per chunk."""
+    """How far a map of the cache has been filled, in distinct texts: a log line before, and one per chunk."""
 
-    def __init__(self, kind: Kind, column: str, total: int, chunks: int) -> None:
+    def __init__(
+        self, kind: Kind, column: str, total: int, chunks: int, *, about: float | None = None
+    ) -> None:
         self.kind, self.column, self.total, self.chunks = kind, column, total, chunks
         self.chunk = self.done = self.tried = self.tokens = 0
         self.stop = ""  # the error that ends it before the last chunk
         self.started = time.monotonic()
-        log.info("step=text kind=%s column=%s starts, texts=%d chunks=%d", kind, column, total, chunks)
+        estimate = "" if about is None else f" about_seconds={about:.0f}"
+        log.info(
+            "step=text kind=%s column=%s starts, texts=%d chunks=%d%s", kind, column, total, chunks, estimate
+        )
 
     @property
     def goes_on(self) -> bool:

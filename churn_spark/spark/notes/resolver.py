@@ -35,6 +35,7 @@ from churn_spark.spark import storage
 from churn_spark.spark.notes import worker
 from churn_spark.spark.notes.cache import Cache, CacheMap, Kind
 from churn_spark.spark.notes.counts import Progress, TextCounts, computed_counts, shown
+from churn_spark.spark.notes.estimate import estimated_seconds
 from churn_spark.spark.session import broadcast_if_small, slots
 from churn_spark.spark.tables import stored
 
@@ -205,7 +206,8 @@ class Resolver:
         self.cache.describe(kind, self.identities[kind])
         budget = self._budget(kind)
         at_once = budget.left().partitions if budget else slots(self.spark)
-        progress = Progress(kind, self.column, total, self._chunks(total, tokens, at_once))
+        about = estimated_seconds(kind, self.settings, texts=total, tokens=tokens, slots=at_once)
+        progress = Progress(kind, self.column, total, self._chunks(total, tokens, at_once), about=about)
         for name, part in self._parts(texts, "key", progress):
             tasks = budget.left().partitions if budget else self._tasks(tokens // progress.chunks)
             in_even_shares = part.repartition(tasks)
