@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import sqlglot
 import yaml
 from helpers import ROOT
 
 from churn_spark.cli import _parser, main
+from churn_spark.contract.published import published
 from churn_spark.settings.layers import load_config
 
 GENERATED = {"settings.md", "commands.md", "errors.md", "tables.md"}
@@ -147,6 +149,23 @@ def test_every_python_block_runs(
     own_output.rename(tmp_path / "out")
     monkeypatch.chdir(tmp_path)
     exec(compile(block.body, block.page, "exec"), {})
+
+
+@pytest.mark.parametrize("block", blocks("sql"), ids=named)
+def test_every_query_of_a_page_asks_for_what_is_published(block: Block) -> None:
+    query = sqlglot.parse_one(block.body, read="databricks")
+    there = {t.name: {f.name for f in (*t.fields, *t.partitions)} for t in published(load_config().contract)}
+    for table in (t.name.removesuffix("_latest") for t in query.find_all(sqlglot.exp.Table)):
+        asked = {column.name for column in query.find_all(sqlglot.exp.Column)}
+        assert asked <= there.get(table, asked)
+
+
+def test_every_block_is_of_a_language_that_is_looked_at() -> None:
+    """And begins its line: a block that stands in a list would be passed over."""
+    fences = [line for page in WRITTEN for line in page.read_text().splitlines() if "```" in line]
+    assert {line for line in fences if line != "```"} == {
+        f"```{x}" for x in ("bash", "python", "sql", "text", "yaml")
+    }
 
 
 @pytest.mark.parametrize("name", sorted(GENERATED))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from churn_spark.settings.sections import NoteSettings, Remote
+from churn_spark.settings.notes import NoteSettings, Remote
 from churn_spark.spark.notes.cache import Kind
 
 LOAD_SECONDS = 5  # of a model, in each Python worker
