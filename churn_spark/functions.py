@@ -112,7 +112,8 @@ def _probabilities(model: ChurnModel, batch: pd.DataFrame) -> Any:
 
 def _by_contract_name(model: ChurnModel, batch: pd.DataFrame) -> pd.DataFrame:
     """The rows' columns under the contract's names, whatever their case. Raises InputError where one is absent."""
-    needed = [c for c in model.contract.used if c.name in model.spec.sources]
+    read = {*model.spec.sources, *(model.contract.unit if model.unseen else ())}
+    needed = [c for c in model.contract.used if c.name in read]
     given = {str(name).lower(): name for name in batch.columns}
     names = {c.name: given.get(c.name.lower(), given.get(c.raw_name.lower())) for c in needed}
     absent = sorted(name for name, column in names.items() if column is None)

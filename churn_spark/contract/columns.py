@@ -18,12 +18,13 @@ from churn_spark.contract.history import HistoryPlan
 from churn_spark.contract.values import EXCEL, FALSE, PARSERS, TRUE, Notation, Type, date_format
 
 SPLITS = ("learn", "test")
-FOLDS = 5  # parts of the learning customers, by hash
-Role = Literal["id", "snapshot", "label", "numeric", "categorical", "date", "text", "passthrough", "ignore"]
+Role = Literal[
+    "id", "snapshot", "label", "numeric", "categorical", "date", "text", "group", "passthrough", "ignore"
+]
 
 DEFAULT_TYPES: dict[str, Type] = {
     "id": "string", "snapshot": "date", "date": "date", "label": "boolean", "numeric": "double",
-    "categorical": "string", "text": "string", "passthrough": "string", "ignore": "string",
+    "categorical": "string", "text": "string", "group": "string", "passthrough": "string", "ignore": "string",
 }  # fmt: skip
 
 RESERVED = ("_errors", "_warnings", "_corrupt_record", "_row_error", "score_date")
@@ -94,7 +95,7 @@ class Column(BaseModel):
     def _rules_fit(self) -> Column:
         if self.role == "numeric" and self.type not in (None, "double", "bigint"):
             raise ValueError(f"type {self.type} does not fit role numeric (double or bigint)")
-        if self.role in ("id", "categorical", "text") and self.type not in (None, "string"):
+        if self.role in ("id", "categorical", "text", "group") and self.type not in (None, "string"):
             raise ValueError(f"role {self.role} is always a string")
         if self.role == "date" and self.type not in (None, "date"):
             raise ValueError("role date is always a date")
@@ -149,11 +150,13 @@ def _word(value: Any) -> str:
 class Contract:
     """The declared columns, in order, and the few questions everybody asks of them.
 
-    `history` adds columns that are computed, not read.
+    `history` adds columns that are computed, not read; `grouped_by` names the column of groups, where none has that
+    role.
     """
 
     columns: tuple[Column, ...]
     history: HistoryPlan = NO_HISTORY
+    grouped_by: str | None = None
 
     @cached_property
     def derived(self) -> tuple[Column, ...]:
@@ -182,6 +185,16 @@ class Contract:
         return next(iter(self.role("snapshot")), None)
 
     @property
+    def group(self) -> str | None:
+        """The column of what stays together in splits and folds, such as a household; None: each customer alone."""
+        return self.grouped_by or next((c.name for c in self.role("group")), None)
+
+    @property
+    def unit(self) -> tuple[str, ...]:
+        """The columns that say what stays together: the id and, where there is one, the group."""
+        return (self.id.name, *filter(None, [self.group]))
+
+    @property
     def texts(self) -> tuple[Column, ...]:
         return self.role("text")
 
@@ -198,7 +211,9 @@ class Contract:
     @property
     def shown(self) -> tuple[Column, ...]:
         """The columns copied to `churn_scores` for slicing: all but keys, label and free text."""
-        return tuple(c for c in self.columns if c.role in ("numeric", "categorical", "date", "passthrough"))
+        return tuple(
+            c for c in self.columns if c.role in ("numeric", "categorical", "date", "group", "passthrough")
+        )
 
 
 def summary_column(column: str) -> str:

@@ -29,18 +29,24 @@ class Table(NamedTuple):
     partitions: tuple[Field, ...] = ()
 
 
+HORIZON = Field(
+    "horizon_days", "int", "within how many days of the snapshot churn is meant; null for a cross-section"
+)
 LABEL_BASIS = Field("label_basis", "string", "panel (labels observed after the snapshot) or cross_section")
 KEYS = (Field("customer_id", "string", "the customer, exactly as in the input"),)
 SCORES = (
     Field("churn_probability", "double", "calibrated probability of churn; null only where unscorable"),
+    HORIZON,
     Field("churn_score_raw", "float", "the booster's own output, before calibration"),
     Field("churn_prediction", "boolean", "churn_probability >= threshold"),
     Field("threshold", "double", "the cut-off used"),
     Field("risk_band", "string", "very_high, high, medium or low"),
     Field("risk_rank", "bigint", "1 = highest probability of this score_date"),
     Field("risk_decile", "int", "1 = the tenth of customers with the highest probability"),
-    Field("expected_value", "double", "money expected from contacting this customer"),
+    Field("expected_value", "double", "money expected from contacting this customer, with the best offer"),
     Field("value_at_risk", "double", "churn_probability x customer value"),
+    Field("currency", "string", "of all amounts of money, as the settings name it"),
+    Field("offer", "string", "the best of several offers for this customer; null where none is open to them"),
     Field("recommended", "boolean", "worth contacting, within capacity, not in the holdout"),
     Field("in_holdout", "boolean", "never contacted, by hash of the id, so that the effect can be measured"),
     Field("reason_1", "string", "what moved this score most: a column's name"),

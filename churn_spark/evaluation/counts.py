@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
 from churn_spark.arrays import Floats
-from churn_spark.model.policy import Policy, campaign_profit, expected_maximum_profit, maximum_profit
+from churn_spark.model.offers import Terms
+from churn_spark.model.policy import Campaign, Policy, expected_maximum_profit, maximum_profit
 
 Ints = NDArray[np.intp]
 
@@ -28,19 +29,24 @@ CALIBRATION_BINS = 10  # of equally many customers: equal widths leave most bins
 class Counts:
     """Customers by distinct score, highest first; leading axes of the counts are resamples.
 
-    `value` is the summed customer value of the churners, None where every customer is worth the same.
+    `saved` and `spent` sum up what contacting them brings and costs (`policy.Campaign`), None where all are of typical
+    terms.
     """
 
     score: Floats
     churned: Floats
     stayed: Floats
-    value: Floats | None = None
+    saved: Floats | None = None
+    spent: Floats | None = None
 
     @classmethod
     def of(
-        cls, label: ArrayLike, score: ArrayLike, *, weight: ArrayLike = 1.0, value: ArrayLike | None = None
+        cls, label: ArrayLike, score: ArrayLike, *, weight: ArrayLike = 1.0, terms: Terms | None = None
     ) -> Counts:
-        """Count rows by score; `weight` is how many customers a row stands for, e.g. in a binned table."""
+        """Count rows by score; `weight` is how many customers a row stands for, e.g. in a binned table.
+
+        `terms` are those of the rows, where they have terms of their own.
+        """
         label = np.asarray(label, np.float64)
         distinct, index = np.unique(-np.asarray(score, np.float64), return_inverse=True)
         size = max(1, len(distinct))
@@ -50,8 +56,8 @@ class Counts:
 
         weight = np.asarray(weight, np.float64)
         churned = label * weight
-        worth = None if value is None else total(churned * np.asarray(value, np.float64))
-        return cls(-np.resize(distinct, size), total(churned), total(weight - churned), worth)
+        money = () if terms is None else map(total, saved_and_spent(terms, churned, weight - churned))
+        return cls(-np.resize(distinct, size), total(churned), total(weight - churned), *money)
 
     @property
     def customers(self) -> Floats:
@@ -59,12 +65,23 @@ class Counts:
 
     def each(self, change: Callable[[Floats], Floats]) -> Counts:
         """The table with every column of counts changed in the same way."""
-        value = None if self.value is None else change(self.value)
-        return Counts(self.score, change(self.churned), change(self.stayed), value)
+        saved, spent = (None if money is None else change(money) for money in (self.saved, self.spent))
+        return Counts(self.score, change(self.churned), change(self.stayed), saved, spent)
+
+    def campaign(self, policy: Policy) -> Campaign:
+        """What contacting them brings."""
+        if self.saved is None or self.spent is None:
+            return Campaign.typical(self.churned, self.stayed, policy)
+        return Campaign(self.saved, self.spent, self.customers)
 
     def cumulative(self) -> Counts:
         """Counts of the customers at or above each score."""
         return self.each(lambda column: np.cumsum(column, axis=-1))
+
+
+def saved_and_spent(terms: Terms, churned: Floats, stayed: Floats) -> tuple[Floats, Floats]:
+    """What contacting these rows brings and costs, row by row, given how many churned and stayed."""
+    return churned * terms.saved, stayed * terms.given + (churned + stayed) * terms.contact
 
 
 def ranking_metrics(counts: Counts) -> dict[str, Floats]:
@@ -151,11 +168,10 @@ def money_metrics(counts: Counts, policy: Policy, *, cutoff: float) -> dict[str,
     """
     above, chosen = counts.cumulative(), counts.score >= cutoff
     reached = counts.each(lambda column: column[..., chosen].sum(-1))
-    profit = campaign_profit(reached.churned, reached.stayed, policy, value=reached.value)
-    mpc, mpc_share = maximum_profit(above.churned, above.stayed, policy, value=above.value)
-    empc, empc_share = expected_maximum_profit(above.churned, above.stayed, policy, value=above.value)
+    mpc, mpc_share = maximum_profit(above.campaign(policy))
+    empc, empc_share = expected_maximum_profit(above.campaign(policy), accept_rate=policy.accept_rate)
     return {
-        "profit": ratio(profit, above.customers[..., -1]),
+        "profit": ratio(reached.campaign(policy).profit, above.customers[..., -1]),
         "mpc": mpc,
         "mpc_share": mpc_share,
         "empc": empc,

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from churn_spark.arrays import Floats
 from churn_spark.evaluation.counts import Counts, ratio, reliability
 from churn_spark.evaluation.metrics import count_rows, line_up
-from churn_spark.model.policy import Policy, campaign_profit
+from churn_spark.model.offers import Terms
+from churn_spark.model.policy import Policy
 
 CURVE_POINTS = 200
 HISTOGRAM_BINS = 50
@@ -22,7 +23,7 @@ def curves(
     policy: Policy,
     split: str,
     weight: ArrayLike | None = None,
-    value: ArrayLike | None = None,
+    terms: Terms | None = None,
 ) -> pd.DataFrame:
     """Return the points of every figure: columns split, curve, bin, x, y, n; an undefined curve has none.
 
@@ -30,11 +31,11 @@ def curves(
     found. profit: share contacted, money per customer. calibration: mean probability, share that churned.
     score_churned, score_stayed: probability, share of that class. `n` is how many customers a point rests on.
     """
-    rows = line_up(label, probability, policy=policy, weight=weight, value=value)
+    rows = line_up(label, probability, weight=weight, terms=terms)
     counts, money = count_rows(rows)
     above, contacted = _thinned(counts), _thinned(money)
     recall, everybody = ratio(above.churned, above.churned[-1]), above.customers[-1]
-    profit = campaign_profit(contacted.churned, contacted.stayed, policy, value=contacted.value)
+    profit = contacted.campaign(policy).profit
     pooled = reliability(counts)
     points = {
         "roc": (ratio(above.stayed, above.stayed[-1]), recall, above.customers),

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from churn_spark.arrays import Floats
 from churn_spark.contract.columns import SPLITS
 from churn_spark.evaluation import curves, metrics
 from churn_spark.model.calibration import IDENTITY, fit_calibrator
 from churn_spark.model.model import ChurnModel
+from churn_spark.model.offers import Terms, best_offers
 from churn_spark.model.policy import fit_policy
 
 CALIBRATED = ("log_loss", "brier", "ece")  # measured without calibration, too, as <metric>_raw
@@ -20,7 +22,7 @@ CALIBRATED = ("log_loss", "brier", "ece")  # measured without calibration, too, 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scored rows: split, label (0/1), margin, customer, weight and, with values of their own, value.
+    """Scored rows: split, label (0/1), margin, customer, weight and, with terms of their own, those of each offer.
 
     Learning rows are scored out of fold and have their `fold`.
 
@@ -95,26 +97,37 @@ def _finished(provisional: ChurnModel, scores: Scores) -> ChurnModel:
     rows = scores.rows
     held = rows[rows["split"] == "learn"]
     calibrator = fit_calibrator(held["label"], held["margin"], weight=held["weight"], fold=held["fold"])
-    typical = provisional.policy
-    if "value" in rows:
-        known = rows.dropna(subset="value").sort_values("value")
-        middle = np.searchsorted(known["weight"].cumsum(), known["weight"].sum() / 2)
-        typical = replace(typical, customer_value=float(known["value"].iloc[middle]))
     base_rate = float(np.average(held["label"], weights=held["weight"]))
     policy = fit_policy(
-        calibrator.apply(held["margin"]), typical, weight=held["weight"], population=scores.population
+        calibrator.apply(held["margin"]),
+        provisional.policy,
+        weight=held["weight"],
+        population=scores.population,
     )
     manifest = {**provisional.manifest, "base_rate": base_rate}
     return replace(provisional, calibrator=calibrator, policy=policy, manifest=manifest)
 
 
 def _known(model: ChurnModel, rows: pd.DataFrame) -> dict[str, Any]:
+    probability, terms = model.calibrator.apply(rows["margin"]), told_terms(rows)
     return {
         "label": rows["label"].to_numpy(float),
-        "probability": model.calibrator.apply(rows["margin"]),
+        "probability": probability,
         "weight": rows["weight"].to_numpy(float),
-        "value": rows["value"].to_numpy(float) if "value" in rows else None,
+        "terms": None if terms is None else best_offers(terms, probability).terms,
     }
+
+
+def terms_columns(terms: Terms) -> dict[str, Floats]:
+    """The terms of each offer, (rows, offers), as columns of `Scores.rows`."""
+    return {f"{part}_{place}": column for part, columns in terms._asdict().items()
+            for place, column in enumerate(columns.T)}  # fmt: skip
+
+
+def told_terms(rows: pd.DataFrame) -> Terms | None:
+    """What `terms_columns` wrote down; None where all rows are of typical terms."""
+    names = [[c for c in rows if str(c).startswith(f"{part}_")] for part in Terms._fields]
+    return Terms(*(rows[columns].to_numpy(np.float64) for columns in names)) if names[0] else None
 
 
 def _measured(model: ChurnModel, rows: pd.DataFrame, **how: Any) -> pd.DataFrame:

@@ -18,10 +18,12 @@ from churn_spark.evaluation.counts import (
     probability_metrics,
     ranking_metrics,
     ratio,
+    saved_and_spent,
     sums,
     threshold_metrics,
 )
-from churn_spark.model.policy import Policy, capacity_cutoff, expected_value
+from churn_spark.model.offers import Terms
+from churn_spark.model.policy import Policy, capacity_cutoff
 
 INTERVAL_BINS = 1000  # scores are binned for the intervals alone; the values themselves are exact
 RESAMPLED_UNITS = 10_000
@@ -42,7 +44,7 @@ def evaluate(
     split: str,
     customer: ArrayLike | None = None,
     weight: ArrayLike | None = None,
-    value: ArrayLike | None = None,
+    terms: Terms | None = None,
     slices: pd.DataFrame | None = None,
     slice_name: str = "all",
     cutoff: float | None = None,
@@ -54,13 +56,13 @@ def evaluate(
 
     All arrays have one entry a row; rows without label or probability are left out, and `n` counts the rest.
     The percentile bootstrap draws whole customers (`customer`, else each row is one), so several snapshots
-    of a customer stay together. Rows of a binned table carry `weight`, the customers counted. `value` is each
-    customer's own value: the money metrics then rank by expected value. Each column of `slices` adds one
-    slice a value or quartile, where it holds `min_slice` customers. Where the rows are themselves a slice,
-    `slice_name` names it and `cutoff` is the whole table's `contact_cutoff`. What one class leaves undefined is
-    NaN.
+    of a customer stay together. Rows of a binned table carry `weight`, the customers counted. `terms` are what
+    contacting each row means, where rows differ in it: the money metrics then rank by expected value. Each column of
+    `slices` adds one slice a value or quartile, where it holds `min_slice` customers. Where the rows are themselves a
+    slice, `slice_name` names it and `cutoff` is the whole table's `contact_cutoff`. What one class leaves undefined
+    is NaN.
     """
-    rows = line_up(label, probability, policy=policy, customer=customer, weight=weight, value=value)
+    rows = line_up(label, probability, customer=customer, weight=weight, terms=terms)
     draws = _draws(rows, resamples=resamples, seed=seed)
     cutoff = _contact_cutoff(rows, policy) if cutoff is None else cutoff
     masks = {slice_name: np.ones(len(rows), dtype=bool)}
@@ -97,7 +99,7 @@ def compare(
     both = ~np.isnan(np.asarray(probability, np.float64) + np.asarray(baseline, np.float64))
     results = []
     for scores in (baseline, probability):
-        rows = line_up(label, np.where(both, scores, np.nan), policy=policy, customer=customer, weight=weight)
+        rows = line_up(label, np.where(both, scores, np.nan), customer=customer, weight=weight)
         draws = _draws(rows, resamples=resamples, seed=seed)
         results.append(_with_resamples(rows, draws, policy, policy.threshold))
     (old, old_spread), (new, new_spread) = results
@@ -146,20 +148,19 @@ def contact_cutoff(
     label: ArrayLike,
     probability: ArrayLike,
     weight: ArrayLike | None = None,
-    value: ArrayLike | None = None,
+    terms: Terms | None = None,
 ) -> float:
-    """Return the score from which customers are contacted: the threshold or, with own values, their gain."""
-    return _contact_cutoff(line_up(label, probability, policy=policy, weight=weight, value=value), policy)
+    """Return the score from which customers are contacted: the threshold or, with own terms, their gain."""
+    return _contact_cutoff(line_up(label, probability, weight=weight, terms=terms), policy)
 
 
 def line_up(
     label: ArrayLike,
     probability: ArrayLike,
     *,
-    policy: Policy,
     customer: ArrayLike | None = None,
     weight: ArrayLike | None = None,
-    value: ArrayLike | None = None,
+    terms: Terms | None = None,
 ) -> pd.DataFrame:
     """Line the arrays up, one row each, with its place among the bootstrap's units.
 
@@ -168,10 +169,8 @@ def line_up(
     """
     rows = pd.DataFrame({"label": np.asarray(label, float), "probability": np.asarray(probability, float)})
     rows["weight"] = 1.0 if weight is None else np.asarray(weight, float)
-    if value is not None:
-        rows["value"] = np.asarray(value, float)
-        rows["value"] = rows["value"].fillna(policy.customer_value)
-        rows["contact"] = expected_value(rows["probability"], policy, value=rows["value"])
+    if terms is not None:
+        rows = rows.assign(**terms._asdict(), expected=terms.expected(rows["probability"].to_numpy()))
     known = rows[["label", "probability"]].notna().all(axis=1).to_numpy()
     rows = rows[known]
     if weight is not None and customer is None:
@@ -193,16 +192,21 @@ def _units(keys: NDArray[Any]) -> Ints:
 def count_rows(rows: pd.DataFrame) -> tuple[Counts, Counts]:
     """Count by probability, and by the score by which customers are contacted; mostly the same table."""
     counts = Counts.of(rows["label"], rows["probability"], weight=rows["weight"])
-    if "value" not in rows:
+    terms = _own_terms(rows)
+    if terms is None:
         return counts, counts
-    return counts, Counts.of(rows["label"], rows["contact"], weight=rows["weight"], value=rows["value"])
+    return counts, Counts.of(rows["label"], rows["expected"], weight=rows["weight"], terms=terms)
+
+
+def _own_terms(rows: pd.DataFrame) -> Terms | None:
+    return Terms(*(rows[part].to_numpy() for part in Terms._fields)) if "expected" in rows else None
 
 
 def _contact_cutoff(rows: pd.DataFrame, policy: Policy) -> float:
-    """The policy's threshold or, with own values, the expected value at which gain or capacity ends."""
-    if "value" not in rows:
+    """The policy's threshold or, with own terms, the expected value at which gain or capacity ends."""
+    if "expected" not in rows:
         return policy.threshold
-    return max(0.0, capacity_cutoff(rows["contact"], share=policy.capacity_share, weight=rows["weight"]))
+    return max(0.0, capacity_cutoff(rows["expected"], share=policy.capacity_share, weight=rows["weight"]))
 
 
 def _metrics(counts: Counts, contacted: Counts, policy: Policy, cutoff: float) -> dict[str, Floats]:
@@ -231,7 +235,7 @@ def _with_resamples(
     """Every metric on the rows, exactly, and on each resample of them, binned."""
     values = _metrics(*count_rows(rows), policy, cutoff)
     binned = _resampled(rows, draws, "probability", policy.threshold)
-    contacted = _resampled(rows, draws, "contact", cutoff) if "value" in rows else binned
+    contacted = _resampled(rows, draws, "expected", cutoff) if "expected" in rows else binned
     return pd.Series(values, dtype=float), pd.DataFrame(_metrics(binned, contacted, policy, cutoff))
 
 
@@ -250,9 +254,9 @@ def _resampled(rows: pd.DataFrame, draws: Floats, score: str, cutoff: float) -> 
 
     mean = ratio(sums(index, weight * scores, size), sums(index, weight, size), undefined=0.0)
     brings = rows["brings"].to_numpy()
-    churned = brings * rows["label"].to_numpy()
-    worth = drawn(churned * rows["value"].to_numpy()) if "value" in rows else None
-    return Counts(mean, drawn(churned), drawn(brings - churned), worth)
+    churned, terms = brings * rows["label"].to_numpy(), _own_terms(rows)
+    money = () if terms is None else map(drawn, saved_and_spent(terms, churned, brings - churned))
+    return Counts(mean, drawn(churned), drawn(brings - churned), *money)
 
 
 def _interval(values: pd.Series, spread: pd.DataFrame, *, few: bool) -> pd.DataFrame:

@@ -61,7 +61,8 @@ def write_call_list(config: Config, *, top: int, form: str, day: dt.date | None,
         write_workbook(path, table.to_pylist(), table.column_names)
     else:
         columns = [c.name for c in config.contract.shown if c.name not in CALL_LIST]
-        labels = {name: name.replace("_", " ") for name in columns[:SHOWN]}
+        offer = {"offer": "offer"} if "offer" in table.column_names else {}
+        labels = offer | {name: name.replace("_", " ") for name in columns[:SHOWN]}
         path.write_text(call_list_page(table.to_pylist(), date=date, labels=labels), encoding="utf-8")
     return Exported(path, len(table), date)
 
@@ -70,12 +71,13 @@ def call_list(config: Config, *, top: int, day: dt.date | None) -> tuple[pa.Tabl
     """The `top` recommended customers of a score date (default: the newest) by expected value, and that date.
 
     Within capacity and without the holdout, since that is what `recommended` says. The columns are CALL_LIST, those
-    of the contract, and score_date. Raises InputError where there is no such date, ConfigError where the scores are
-    not in a folder of Parquet files, ResourceError where the date is damaged.
+    of the contract, `offer` where there are several, and score_date. Raises InputError where there is no such date,
+    ConfigError where the scores are not in a folder of Parquet files, ResourceError where the date is damaged.
     """
     tables = Tables.of(config)
     live = chosen_date(tables, day)
     shown = [c.name for c in config.contract.shown if c.name not in CALL_LIST]
+    shown += ["offer"] if config.offers else []
     rows = read_date(
         tables, "churn_scores", live, wanted=pc.field("recommended"), columns=[*CALL_LIST, *shown]
     )

@@ -14,7 +14,7 @@ from churn_spark.contract.published import scores_schema
 from churn_spark.errors import ConfigError
 from churn_spark.jobs.prepare import prepare_rows
 from churn_spark.jobs.run import Run
-from churn_spark.model.model import ChurnModel
+from churn_spark.model.model import OF_TRAINING, ChurnModel
 from churn_spark.spark import storage
 from churn_spark.spark.manifests import damaged_partitions
 from churn_spark.spark.publishing import live_version, publish, recover, stage
@@ -50,7 +50,9 @@ def score(
     if until is not None and model_name == "champion":
         names = {day: champion_on(read_pointer(config.models_path), day) for day in dates}
     models = {
-        name: load_model(config.models_path, name).at_base_rate(config.scoring.base_rate)
+        name: load_model(config.models_path, name)
+        .at_base_rate(config.scoring.base_rate)
+        .scoring_unseen(config.scoring.unseen)
         for name in dict.fromkeys(names.values())
     }
     newest = models[names[dates[-1]]]
@@ -173,14 +175,15 @@ def _publish(
     chosen = within_capacity(
         ranked, key=key, capacity=config.decision.capacity, folder=storage.join(folder, "chosen")
     )
+    basis = str(model.manifest["label_basis"])
     lineage = {
-        "label_basis": model.manifest["label_basis"], "model_id": model.model_id, "run_id": run.run_id,
+        **{name: model.manifest.get(name) for name in OF_TRAINING}, "model_id": model.model_id, "run_id": run.run_id,
         "scored_at": run.started_at,
     }  # fmt: skip
     final = with_previous(chosen, history, key=key).withColumns({k: F.lit(v) for k, v in lineage.items()})
     reasons = reasons_table(
         scored, config.contract,
-        label_basis=lineage["label_basis"], run_id=run.run_id, customers=customers,
+        label_basis=basis, run_id=run.run_id, customers=customers,
     )  # fmt: skip
     scores = as_published(final, config.contract, customers=customers)
     staged = stage(tables, {"churn_reasons": reasons, "churn_scores": scores}, partition=partition)

@@ -17,11 +17,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark.contract import published as schemas
-from churn_spark.contract.columns import FOLDS, SPLITS
+from churn_spark.contract.columns import SPLITS, Contract
+from churn_spark.contract.folds import FOLDS
 from churn_spark.errors import GateError, InputError
 from churn_spark.evaluation import audit
 from churn_spark.evaluation.ablations import measure_ablations, variant_metrics
-from churn_spark.evaluation.evaluate import Evaluation, evaluate
+from churn_spark.evaluation.evaluate import Evaluation, evaluate, terms_columns
 from churn_spark.evaluation.findings import Finding, Insights
 from churn_spark.evaluation.gates import Challenge, Verdict, decide
 from churn_spark.evaluation.interpretation import interpret
@@ -32,13 +33,14 @@ from churn_spark.jobs.run import Run
 from churn_spark.model.calibration import IDENTITY
 from churn_spark.model.crossfit import Choice, Learning, choose, lay_out, unseen_margin
 from churn_spark.model.model import ChurnModel
-from churn_spark.model.policy import Policy
+from churn_spark.model.policy import Policy, campaign_policy
 from churn_spark.model.projection import assemble_unseen
 from churn_spark.model.reasons import typical_values
-from churn_spark.model.sample import Sample
+from churn_spark.model.sample import Sample, unit_of
 from churn_spark.model.search import require_optuna, search
 from churn_spark.model.trees import averaged
 from churn_spark.notes import prepare as notes
+from churn_spark.settings.decision import amounts_of, columns_of
 from churn_spark.settings.sections import Config
 from churn_spark.spark import storage
 from churn_spark.spark.tables import small_table
@@ -72,6 +74,7 @@ class Chosen:
     choice: Choice
     boosters: int  # published: one for each fold, or one
     typical: Mapping[str, float]  # medians of the learning rows, for the reasons
+    policy: Policy  # before threshold and bands are known
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +129,7 @@ def _split(run: Run, prepared: DataFrame) -> DataFrame:
         if contract.snapshot:
             newest = used.where("split = 'learn'").agg(F.max(contract.snapshot.name)).collect()[0][0]
             run.record["learned_until"] = newest.isoformat()
-        return used.withColumn("_fold", fold_of(contract.id.name, split))
+        return used.withColumn("_fold", fold_of(contract, split))
 
 
 def _choose(run: Run, df: DataFrame, sample: Sample) -> Chosen:
@@ -134,7 +137,8 @@ def _choose(run: Run, df: DataFrame, sample: Sample) -> Chosen:
     config = run.config
     with run.step("choose") as step:
         here, learnt = sample.of("learn"), df.where("split = 'learn'")
-        inputs = fit_inputs(learnt, here, config.contract, features=config.features, folded=sample.whole)
+        folded = sample.whole or config.scoring.unseen
+        inputs = fit_inputs(learnt, here, config.contract, features=config.features, folded=folded)
         fold = here.frame["_fold"].to_numpy("int64")
         matrix = assemble_unseen(inputs.spec, inputs.unseen, here.frame, vectors=here.vectors, fold=fold)
         learning = lay_out(matrix, here.label, fold, inputs.spec, max_bin=config.training.max_bin)
@@ -143,7 +147,22 @@ def _choose(run: Run, df: DataFrame, sample: Sample) -> Chosen:
         run.config = config.model_copy(update={"training": choice.training})
         step |= {"inputs": len(inputs.spec.names), "tried": len(choice.trials), **choice.settings}
     typical = typical_values(here.frame, (n.name for n in inputs.spec.numeric))
-    return Chosen(inputs, learning, choice, boosters=FOLDS if sample.whole else 1, typical=typical)
+    policy = campaign_policy(config.decision, config.offers, typical=_typical_amounts(config, here.frame))
+    return Chosen(inputs, learning, choice, FOLDS if folded else 1, typical, policy)
+
+
+def _typical_amounts(config: Config, frame: pd.DataFrame) -> dict[str, float]:
+    """The medians of the columns that amounts of money are read from. Raises InputError where one has no values."""
+    columns = {c: key for key, c in amounts_of(config.decision, config.offers).items() if isinstance(c, str)}
+    typical = {c: frame[c].astype("float64").median() for c in columns}
+    for column, median in typical.items():
+        if not np.isfinite(median):
+            raise InputError(
+                f"the column {column} has no values among the learning rows",
+                where=columns[column],
+                fix="name another column, or give a number",
+            )
+    return typical
 
 
 def _fit(run: Run, df: DataFrame, sample: Sample, chosen: Chosen) -> Grown:
@@ -162,24 +181,24 @@ def _fit(run: Run, df: DataFrame, sample: Sample, chosen: Chosen) -> Grown:
             booster = averaged(
                 boosters, [*map(inputs.spec.inputs_of, range(len(boosters)))], inputs.spec.types
             )
-            margin = unseen_margin(chosen.learning, boosters)
         else:
             booster = fit_booster(
                 features, inputs.spec, key=contract.key, training=training, base_score=start
             )
-            margin = chosen.choice.fit.margin
+        margin = unseen_margin(chosen.learning, boosters) if sample.whole else chosen.choice.fit.margin
         workers = num_workers(run.spark, training)
         step |= {"trees": booster.num_boosted_rounds(), "workers": workers}
         run.record["workers"] = workers
-    return Grown(booster, _unseen(run.config, sample.of("learn").frame, margin))
+    return Grown(booster, _unseen(contract, chosen.policy, sample.of("learn").frame, margin))
 
 
-def _unseen(config: Config, frame: pd.DataFrame, margin: npt.NDArray[np.float64]) -> pd.DataFrame:
+def _unseen(
+    contract: Contract, policy: Policy, frame: pd.DataFrame, margin: npt.NDArray[np.float64]
+) -> pd.DataFrame:
     """Learning rows scored out of fold."""
-    value = config.decision.customer_value
-    worth = {"value": frame[value].to_numpy(float, na_value=np.nan)} if isinstance(value, str) else {}
-    customer = frame[config.contract.id.name]
-    return frame[["label"]].assign(margin=margin, customer=customer, fold=frame["_fold"], **worth)
+    terms = terms_columns(policy.terms(frame, len(frame))) if policy.has_own_terms else {}
+    customer = unit_of(frame, contract)
+    return frame[["label"]].assign(margin=margin, customer=customer, fold=frame["_fold"], **terms)
 
 
 def _evaluate(run: Run, df: DataFrame, chosen: Chosen, grown: Grown) -> Evaluation:
@@ -253,9 +272,12 @@ def _audit(run: Run, df: DataFrame) -> tuple[Sample, Insights]:
     """
     config, contract = run.config, run.config.contract
     leakage, found = config.leakage, list[Finding]()
+    terms = columns_of(config.decision, config.offers)
     dates = [d for d in (leakage.note_date, leakage.churn_date) if d]
     with run.step("audit") as step:
-        rows = inspection.collect_rows(df, contract, keep=[*dates, "_fold"])
+        rows = inspection.collect_rows(
+            df, contract, keep=[*dates, "_fold", *terms, *filter(None, [contract.group])]
+        )
         train = rows.of("learn")
         columns = [c.name for c in contract.role("numeric", "categorical")]
         aucs = audit.single_column_aucs(train.frame, train.label, columns=columns)
@@ -316,22 +338,12 @@ def _judged(run: Run, found: Sequence[Finding]) -> tuple[Finding, ...]:
 def _provisional(run: Run, chosen: Chosen, booster: xgb.Booster) -> ChurnModel:
     """The model before calibration and threshold are known."""
     config, contract = run.config, run.config.contract
-    decision = config.decision
-    by_column = isinstance(decision.customer_value, str)
-    policy = Policy(
-        contact_cost=decision.contact_cost,
-        offer_cost=decision.offer_cost,
-        accept_rate=decision.accept_rate,
-        stayer_accept_rate=decision.stayer_accept_rate,
-        customer_value=0.0 if by_column else float(decision.customer_value),
-        capacity=decision.capacity,
-        holdout_share=decision.holdout_share,
-    )
     manifest = {
         "run_id": run.run_id,
         "created_at": run.started_at.isoformat(),
-        "customer_value_column": decision.customer_value if by_column else None,
         "label_basis": contract.label_basis,
+        "horizon_days": config.label_horizon,
+        "currency": config.currency,
         "embedding": {c.name: notes.embedding_identity(config.text.of(c.name)) for c in contract.texts},
         "summary": {c.name: notes.summary_identity(config.text.of(c.name)) for c in contract.texts},
         "training": config.training.model_dump(mode="json"),
@@ -341,12 +353,15 @@ def _provisional(run: Run, chosen: Chosen, booster: xgb.Booster) -> ChurnModel:
         "rounds": chosen.choice.fit.rounds,
         "templates": config.scoring.templates,
         "quote_from": config.scoring.quote_from,
+        "unseen": config.scoring.unseen,
         "versions": run.record["versions"],
         "rows": run.record["rows"],
         "typical": dict(chosen.typical),
         "learned_until": run.record.get("learned_until"),
     }
-    return ChurnModel("", booster, chosen.inputs.spec, IDENTITY, policy, contract, config.text, manifest)
+    return ChurnModel(
+        "", booster, chosen.inputs.spec, IDENTITY, chosen.policy, contract, config.text, manifest
+    )
 
 
 def _publish_measurements(run: Run, result: Evaluation, insights: Insights) -> None:

@@ -16,7 +16,7 @@ from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, log_expit, logit
 
 from churn_spark.arrays import Floats
-from churn_spark.contract.columns import FOLDS
+from churn_spark.contract.folds import FOLDS
 from churn_spark.errors import ResourceError
 
 Kind = Literal["identity", "platt", "isotonic"]

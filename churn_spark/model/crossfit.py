@@ -17,7 +17,7 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from churn_spark.arrays import Matrix
-from churn_spark.contract.columns import FOLDS
+from churn_spark.contract.folds import FOLDS
 from churn_spark.model.calibration import is_better, log_losses
 from churn_spark.model.features import FeatureSpec
 from churn_spark.model.trees import candidates, native_parameters

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn_spark.arrays import Columns, Matrix, arrow_array
-from churn_spark.contract.columns import FOLDS
+from churn_spark.contract.folds import FOLDS
 
 
 @dataclass(frozen=True)

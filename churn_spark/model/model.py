@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import xgboost as xgb
 
 from churn_spark.arrays import Columns, Matrix, arrow_array
 from churn_spark.contract.columns import Column, Contract
+from churn_spark.contract.folds import FOLDS, fold_of
 from churn_spark.contract.history import DAYS_AGO, DAYS_SINCE_LAST, HistoryPlan, history_column
 from churn_spark.contract.rules import Problem, check_record
-from churn_spark.errors import ResourceError
+from churn_spark.errors import InputError, ResourceError
 from churn_spark.history.records import Past, records_history
 from churn_spark.model import contributions, reasons
 from churn_spark.model import policy as decisions
@@ -28,14 +31,20 @@ from churn_spark.model.features import FeatureSpec, TextVector, assemble, text_i
 from churn_spark.model.package import RETRAIN, content_id, package_folder, read_package, write_package
 from churn_spark.model.policy import Policy
 from churn_spark.model.reasons import Reasons
+from churn_spark.model.records import NOT_A_RECORD, as_records, row_status
+from churn_spark.model.scorer import ByFold, OneBooster, Scorer
+from churn_spark.model.trees import part_of
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.notes import Text
 
 REASON_FIELDS = tuple(f"reason_{rank}{part}" for rank in (1, 2, 3) for part in ("", "_effect", "_text"))
 RECORD_FIELDS = (
     "churn_probability", "churn_score_raw", "churn_prediction", "threshold", "risk_band", "expected_value",
-    "value_at_risk", "recommended", "in_holdout", *REASON_FIELDS,
+    "value_at_risk", "offer", "recommended", "in_holdout", *REASON_FIELDS,
 )  # fmt: skip
+
+
+OF_TRAINING = ("label_basis", "horizon_days", "currency")  # the same for all that a model scores
 
 
 class Scored(NamedTuple):
@@ -57,6 +66,7 @@ class ChurnModel:
     contract: Contract
     text: Text
     manifest: Mapping[str, Any]
+    unseen: bool = False  # each customer by the booster that did not see them
 
     # -- scoring ----------------------------------------------------------------------------------------
 
@@ -84,18 +94,19 @@ class ChurnModel:
         row do not add up to its score.
         """
         matrix = assemble(self.spec, frame, vectors=vectors)
-        margin = self.margin(matrix)
+        trees = self._scorer(frame)
+        margin = trees.margin(matrix)
         scored = self._decided(frame, margin)
         if top == 0:
             return Scored({**scored, **{name: [None] * len(matrix) for name in REASON_FIELDS}}, None)
-        groups, effects = self.effects(matrix)
+        groups, effects = trees.effects(matrix)
         contributions.check_sums(effects, margin)
         quotes = dict(summaries)
         if embed is not None:
             risky = scored["churn_probability"] >= quoting.cut_off(self.policy, quote_from)
             for text in self.quoted_texts:
                 sign = np.sign(effects[:, groups.index(text.name)])
-                moves = self._moves(text, matrix, margin * sign, sign, embed)
+                moves = self._moves(text, matrix, trees, margin * sign, sign, embed)
                 quotes[text.name] = quoting.telling_sentences(
                     summaries[text.name], risky & (sign != 0), moves
                 )
@@ -112,8 +123,8 @@ class ChurnModel:
     def _decided(self, frame: Columns, margin: Matrix) -> dict[str, Any]:
         """The columns of RECORD_FIELDS that follow from the log-odds: probability, band, money, recommendation."""
         probability = self.calibrator.apply(margin)
-        value = self._customer_value(frame, len(margin))
-        expected = decisions.expected_value(probability, self.policy, value=value)
+        offer, terms = self.policy.offered(frame, probability)
+        expected = terms.expected(probability)
         ids = arrow_array(frame[self.contract.id.name], pa.string()).to_pylist()
         held = decisions.in_holdout(ids, share=self.policy.holdout_share)
         return {
@@ -123,7 +134,8 @@ class ChurnModel:
             "threshold": np.full(len(margin), self.policy.threshold),
             "risk_band": decisions.risk_band(probability, self.policy),
             "expected_value": expected,
-            "value_at_risk": probability * value,
+            "value_at_risk": probability * self.policy.values(frame, len(margin)),
+            "offer": self._offers_made[offer],
             "recommended": (expected > 0) & ~held,
             "in_holdout": held,
         }
@@ -153,7 +165,13 @@ class ChurnModel:
         return tuple(t for t in self.spec.texts if self.text.of(t.name).source == "summary")
 
     def _moves(
-        self, text: TextVector, matrix: Matrix, towards: Matrix, sign: Matrix, embed: quoting.Embed
+        self,
+        text: TextVector,
+        matrix: Matrix,
+        trees: Scorer,
+        towards: Matrix,
+        sign: Matrix,
+        embed: quoting.Embed,
     ) -> quoting.Moves:
         start = self.spec.sources.index(text.name)
 
@@ -161,7 +179,7 @@ class ChurnModel:
             vectors = embed(text.name, rows, parts)
             altered = matrix[rows]
             altered[:, start : start + text.width] = text_inputs(text, vectors, len(rows))
-            moved = towards[rows] - sign[rows] * self.margin(altered)
+            moved = towards[rows] - sign[rows] * trees.of(rows).margin(altered)
             return np.where(np.isnan(vectors[:, 0]), np.nan, moved)
 
         return moves
@@ -175,37 +193,56 @@ class ChurnModel:
 
     def margin(self, matrix: Matrix) -> Matrix:
         """The booster's raw log-odds, float32 of shape (n,), for model inputs as `assemble` makes them."""
-        if not len(matrix):
-            return np.empty(0, np.float32)
-        return np.asarray(
-            self.booster.inplace_predict(matrix, predict_type="margin", validate_features=False), np.float32
-        )
+        return self._all_trees.margin(matrix)
 
     def effects(self, matrix: Matrix) -> tuple[tuple[str, ...], Matrix]:
         """Contributions by source column and the baseline, which add up to the margin; see `contributions`."""
-        if self.tables is not None:
-            return self.tables.groups, self.tables.effects(matrix)
-        if not len(matrix):
-            groups = tuple(dict.fromkeys(self.spec.sources))
-            return groups, np.empty((0, len(groups) + 1), np.float32)
-        data = xgb.DMatrix(
-            matrix, feature_names=self.booster.feature_names, feature_types=self.spec.types, missing=np.nan, nthread=1,
-            enable_categorical=True,
-        )  # fmt: skip
-        found = self.booster.predict(data, pred_contribs=True)
-        return reasons.grouped_contributions(found, self.spec.sources)
+        return self._all_trees.effects(matrix)
 
-    @cached_property
+    @property
     def tables(self) -> contributions.Tables | None:
         """The trees laid out for `effects`; None where they are too deep for that."""
-        return contributions.tabulate(self.booster, self.spec.sources)
+        return self._all_trees.tables
 
-    def _customer_value(self, frame: Columns, rows: int) -> Any:
-        column = self.manifest["customer_value_column"]
-        if column is None:
-            return np.full(rows, self.policy.customer_value)
-        values = arrow_array(frame[column], pa.float64()).to_numpy(zero_copy_only=False)
-        return np.where(np.isnan(values), self.policy.customer_value, values)
+    @cached_property
+    def _all_trees(self) -> OneBooster:
+        return OneBooster(self.booster, self.spec)
+
+    @cached_property
+    def _fold_trees(self) -> tuple[OneBooster, ...]:
+        return tuple(OneBooster(part_of(self.booster, k, parts=FOLDS), self.spec) for k in range(FOLDS))
+
+    def _scorer(self, frame: Columns) -> Scorer:
+        """The trees that score each row: with `unseen` those that did not see its customer."""
+        if not self.unseen:
+            return self._all_trees
+        columns = (arrow_array(frame[name], pa.string()) for name in reversed(self.contract.unit))
+        units = pc.coalesce(*columns).to_pylist()
+        folds = [fold_of(unit, seed=self.manifest["split"]["seed"]) for unit in units]
+        return ByFold(self._fold_trees, np.array(folds, np.int64))
+
+    def lay_out(self) -> None:
+        """Lay out the trees for `effects` now, and so in this process only."""
+        for trees in self._fold_trees if self.unseen else (self._all_trees,):
+            trees.tables  # noqa: B018 - it is kept
+
+    def scoring_unseen(self, wanted: bool) -> ChurnModel:
+        """The model that scores each customer by the booster that did not see them; with False, by all boosters.
+
+        Raises InputError where it is one booster, which saw them all.
+        """
+        if wanted and (self.manifest.get("boosters") != FOLDS or "unseen" not in self.manifest):
+            raise InputError(
+                "the model has one booster, or is from before folds could be told, so every customer was seen by it",
+                where="scoring.unseen",
+                fix="train with scoring.unseen: true, or leave it false",
+            )
+        return replace(self, unseen=wanted)
+
+    @cached_property
+    def _offers_made(self) -> npt.NDArray[np.object_]:
+        """The offers by name; last, for those whom none is open to, and without names, None."""
+        return np.array([*(offer.name or None for offer in self.policy.offers), None], object)
 
     def at_base_rate(self, target: float | None) -> ChurnModel:
         """The model for a population whose share of churners is `target`; itself where that is None.
@@ -282,7 +319,7 @@ class ChurnModel:
         table = {key: frame[key], **table}
         for first, _ in list(prepared.values())[:1]:
             table |= {"ticket_summary": [n.summary for n in first], "text_status": [n.status for n in first]}
-        return _records(table)
+        return as_records(table)
 
     def _unscorable(self, record: Any, problems: Sequence[Problem]) -> dict[str, Any]:
         key = self.contract.id.name
@@ -297,7 +334,8 @@ class ChurnModel:
 
     @property
     def _lineage(self) -> dict[str, Any]:
-        return {"label_basis": self.manifest.get("label_basis"), "model_id": self.model_id}
+        of_training = {name: self.manifest.get(name) for name in OF_TRAINING}
+        return {**of_training, "model_id": self.model_id}
 
     # -- packages ---------------------------------------------------------------------------------------
 
@@ -330,13 +368,17 @@ class ChurnModel:
             booster=booster,
             spec=spec,
             calibrator=Calibrator.from_dict(manifest["calibrator"]),
-            policy=Policy.from_dict(manifest["policy"]),
+            policy=Policy.from_dict(
+                {"value_column": manifest.get("customer_value_column"), **manifest["policy"]}
+            ),
             contract=Contract(
                 tuple(Column(**{**c, "name": n}) for n, c in manifest["columns"].items()),
                 HistoryPlan.from_dict(manifest["history"]),
+                manifest.get("split", {}).get("group"),
             ),
             text=Text.model_validate(manifest["text"]),
             manifest=manifest,
+            unseen=manifest.get("unseen", False),
         )
 
     @property
@@ -360,20 +402,3 @@ class ChurnModel:
             "text": self.text.model_dump(mode="json", exclude={"cache", "chunk_tokens"}),
         }
         return json.loads(json.dumps(document))  # type: ignore[no-any-return]
-
-
-NOT_A_RECORD = Problem("not_a_record", "the record is not a mapping of column names to values", ())
-
-
-def row_status(problems: Sequence[Problem]) -> tuple[str, str | None]:
-    """`score_status` and `status_detail` of a row with a usable key."""
-    return ("degraded", "; ".join(p.message for p in problems)) if problems else ("ok", None)
-
-
-def _records(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows as plain Python values, None for missing."""
-    columns = [values.tolist() if isinstance(values, np.ndarray) else values for values in table.values()]
-    return [
-        {name: None if v != v else v for name, v in zip(table, row, strict=True)}
-        for row in zip(*columns, strict=True)
-    ]

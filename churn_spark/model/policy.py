@@ -4,28 +4,36 @@ The campaign is that of Neslin et al. (2006) and Verbraken, Verbeke & Baesens (2
 `contact_cost` (f). A churner accepts the offer with `accept_rate` (g) and stays, bringing `customer_value`
 (V) less `offer_cost` (d); one who refuses costs nothing more. A customer who would have stayed anyway always
 takes the offer, or does so with `stayer_accept_rate` (s). So a contacted churner brings g(V - d) - f, and any other
-contacted customer costs s d + f.
+contacted customer costs s d + f. Where there are several offers, or rows have amounts of their own, each customer is
+made the offer that is worth most (see `offers`), and the policy's own amounts are the typical ones.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import blake2b
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit, roots_jacobi
 
-from churn_spark.arrays import Floats
+from churn_spark.arrays import Columns, Floats
 from churn_spark.errors import ConfigError, InputError, ResourceError
+from churn_spark.model.offers import Amount, Best, Offer, Only, Terms, best_offers, terms_of
+from churn_spark.settings import decision as settings
 
 BANDS = ("low", "medium", "high", "very_high")
 VERY_HIGH_ODDS = 3.0  # very_high begins at this many times the odds at which high begins
 BETA_ROWS = 20.0  # accept_rate ~ Beta(20 g, 20 (1 - g)): Verbraken's Beta(6, 14) at the default of 0.3
 BETA_NODES = 20  # Gauss-Jacobi nodes over that distribution
+# An offer's amounts, and the settings in `decision` that they are where the offer does not say.
+INHERITED = {
+    "cost": "offer_cost", "accept_rate": "accept_rate", "stayer_accept_rate": "stayer_accept_rate",
+    "contact_cost": "contact_cost",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,8 @@ class Policy:
     """The campaign's money, and the cut-offs that `fit_policy` derives from it.
 
     `capacity` is the number of customers that can be contacted per scoring run and `capacity_share` the share
-    of them that it covers. `bands` are the probabilities at which medium, high and very_high begin.
+    of them that it covers. `bands` are the probabilities at which medium, high and very_high begin. `offers` and
+    `value_column` are there only where offers differ, or rows have amounts of their own.
     """
 
     contact_cost: float = 1.0
@@ -46,6 +55,8 @@ class Policy:
     capacity_share: float = 1.0
     threshold: float = 0.5
     bands: tuple[float, float, float] = (0.25, 0.5, 0.75)
+    offers: tuple[Offer, ...] = ()
+    value_column: str | None = None
 
     def __post_init__(self) -> None:
         amounts = (self.contact_cost, self.offer_cost, self.customer_value)
@@ -72,6 +83,47 @@ class Policy:
         gain = self.accept_rate * (self.customer_value - self.offer_cost) + given
         return cost / gain if cost < gain else 1.0
 
+    @property
+    def typical(self) -> Terms:
+        """What contacting a customer of typical terms means."""
+        saved = self.accept_rate * (self.customer_value - self.offer_cost)
+        given = self.stayer_accept_rate * self.offer_cost
+        return Terms(*map(np.asarray, (saved, given, self.contact_cost)))
+
+    @property
+    def has_own_terms(self) -> bool:
+        """Whether customers differ in what contacting them means."""
+        return bool(self.offers) or self.value_column is not None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the terms are read from."""
+        own = [self.value_column] if self.value_column else []
+        return tuple(dict.fromkeys([*own, *(column for offer in self.offers for column in offer.columns)]))
+
+    def values(self, frame: Columns, rows: int) -> Floats:
+        """What keeping each customer is worth."""
+        return Amount(self.customer_value, self.value_column).of(frame, rows)
+
+    def terms(self, frame: Columns, rows: int) -> Terms:
+        """What contacting each customer means, by offer: (rows, offers)."""
+        value = Amount(self.customer_value, self.value_column)
+        return terms_of(self.offers or (self._one_offer,), value, frame, rows)
+
+    def offered(self, frame: Columns, probability: Floats) -> Best:
+        """The best offer to each customer."""
+        return best_offers(self.terms(frame, len(probability)), probability)
+
+    @property
+    def _one_offer(self) -> Offer:
+        return Offer(
+            name="",
+            cost=Amount(self.offer_cost),
+            accept_rate=Amount(self.accept_rate),
+            stayer_accept_rate=Amount(self.stayer_accept_rate),
+            contact_cost=Amount(self.contact_cost),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the policy as JSON-ready values."""
         return {**asdict(self), "bands": list(self.bands)}
@@ -80,15 +132,50 @@ class Policy:
     def from_dict(cls, values: Mapping[str, Any]) -> Policy:
         """Rebuild a policy; ResourceError when keys are missing or unknown."""
         try:
-            values = {"stayer_accept_rate": 1.0, **values}  # what packages from before it meant
+            # what packages from before these meant
+            values = {"stayer_accept_rate": 1.0, "offers": [], "value_column": None, **values}
             every_field = {field.name: values[field.name] for field in fields(cls)}  # nothing may be missing
-            return cls(**{**values, **every_field, "bands": tuple(values["bands"])})
+            lists = {"bands": tuple(values["bands"]), "offers": tuple(map(Offer.from_dict, values["offers"]))}
+            return cls(**{**values, **every_field, **lists})
         except (KeyError, TypeError):
             raise ResourceError(
                 "the decision policy has missing or unknown entries",
                 where="manifest.json: policy",
                 fix="train again, or load another model package",
             ) from None
+
+
+def campaign_policy(
+    decision: settings.Decision, offers: Sequence[settings.Offer], *, typical: Mapping[str, float]
+) -> Policy:
+    """The policy that the settings describe; `typical` has the medians of the columns that amounts are read from.
+
+    The typical terms are those of the offer that pays from the lowest probability on.
+    """
+
+    def amount(value: float | str) -> Amount:
+        return Amount(typical[value], value) if isinstance(value, str) else Amount(float(value))
+
+    def made(offer: settings.Offer) -> Offer:
+        said = {name: getattr(offer, name) for name in INHERITED}
+        own = {n: getattr(decision, INHERITED[n]) if value is None else value for n, value in said.items()}
+        who = tuple(Only(column, rule.among, rule.min, rule.max) for column, rule in offer.who.items())
+        return Offer(name=offer.name, who=who, **{n: amount(value) for n, value in own.items()})
+
+    value = amount(decision.customer_value)
+    every = [made(offer) for offer in offers or (settings.Offer(name=""),)]
+    own: dict[str, Any] = {
+        "offers": tuple(every) if offers or any(o.columns for o in every) else (),
+        "value_column": value.column,
+        "customer_value": value.typical,
+        "capacity": decision.capacity,
+        "holdout_share": decision.holdout_share,
+    }
+    policies = [
+        Policy(**{inherited: getattr(offer, name).typical for name, inherited in INHERITED.items()}, **own)
+        for offer in every
+    ]
+    return min(policies, key=lambda policy: policy.break_even)
 
 
 def fit_policy(
@@ -134,41 +221,39 @@ def capacity_cutoff(score: ArrayLike, *, share: float, weight: ArrayLike = 1.0) 
     return -math.inf if fitting.all() else float(np.min(-distinct[fitting], initial=math.inf))
 
 
-def expected_value(probability: ArrayLike, policy: Policy, *, value: ArrayLike | None = None) -> Floats:
-    """Return the money expected from contacting each customer.
-
-    `value` are the customers' own values; the policy's typical one stands in for those missing.
-    """
-    probability = np.asarray(probability, np.float64)
-    value = np.asarray(math.nan if value is None else value, np.float64)
-    value = np.where(np.isnan(value), policy.customer_value, value)
-    return campaign_profit(probability, 1 - probability, policy, value=probability * value)
+def expected_value(probability: ArrayLike, terms: Terms) -> Floats:
+    """Return the money expected from contacting customers of these probabilities, on these terms."""
+    return terms.expected(np.asarray(probability, np.float64))
 
 
-def campaign_profit(
-    churners: Floats, stayers: Floats, policy: Policy, *, value: Floats | None = None
-) -> Floats:
-    """Return the profit of contacting so many churners, worth `value` in all, and so many stayers."""
-    value = churners * policy.customer_value if value is None else value
-    saved = policy.accept_rate * (value - churners * policy.offer_cost)
-    return (
-        saved
-        - stayers * policy.stayer_accept_rate * policy.offer_cost
-        - (churners + stayers) * policy.contact_cost
-    )
+class Campaign(NamedTuple):
+    """What contacting these customers brings in all: what is `saved` of those who would leave, and what is `spent`."""
+
+    saved: Floats
+    spent: Floats
+    customers: Floats
+
+    @classmethod
+    def typical(cls, churners: Floats, stayers: Floats, policy: Policy) -> Campaign:
+        """Of so many churners and stayers, all of typical terms."""
+        saved, given, contact = policy.typical
+        customers = churners + stayers
+        return cls(churners * saved, stayers * given + customers * contact, customers)
+
+    @property
+    def profit(self) -> Floats:
+        return self.saved - self.spent
 
 
-def maximum_profit(
-    churners: Floats, stayers: Floats, policy: Policy, *, value: Floats | None = None
-) -> tuple[Floats, Floats]:
+def maximum_profit(campaign: Campaign) -> tuple[Floats, Floats]:
     """Return the highest profit per customer over all cut-offs (MPC) and the share to contact for it.
 
-    The arrays count those at or above each cut-off, best first, along the last axis, whose last entry is
+    The arrays sum up those at or above each cut-off, best first, along the last axis, whose last entry is
     everybody; leading axes are resamples. Contacting nobody (0, 0) is always possible.
     """
-    profit = campaign_profit(churners, stayers, policy, value=value)
+    profit = campaign.profit
     best = np.argmax(profit, axis=-1)[..., None]
-    contacted = churners + stayers
+    contacted = campaign.customers
     with np.errstate(invalid="ignore"):
         money, share = (
             (np.take_along_axis(x, best, -1) / contacted[..., -1:])[..., 0] for x in (profit, contacted)
@@ -176,17 +261,17 @@ def maximum_profit(
     return np.maximum(money, 0.0), np.where(money < 0, 0.0, share)
 
 
-def expected_maximum_profit(
-    churners: Floats, stayers: Floats, policy: Policy, *, value: Floats | None = None
-) -> tuple[Floats, Floats]:
+def expected_maximum_profit(campaign: Campaign, *, accept_rate: float) -> tuple[Floats, Floats]:
     """Return the maximum profit and share averaged over an uncertain accept_rate (EMPC).
 
-    accept_rate follows a beta distribution whose mean is the policy's (Verbraken et al. 2013).
+    It follows a beta distribution of this mean (Verbraken et al. 2013); where customers have rates of their own,
+    all are higher or lower together.
     """
-    mean = min(max(policy.accept_rate, 0.01), 0.99)
+    mean = min(max(accept_rate, 0.01), 0.99)
     nodes, weights = roots_jacobi(BETA_NODES, BETA_ROWS * (1 - mean) - 1, BETA_ROWS * mean - 1)
-    rates = [replace(policy, accept_rate=(1 + node) / 2) for node in nodes]
-    parts = [maximum_profit(churners, stayers, at_rate, value=value) for at_rate in rates]
+    parts = [
+        maximum_profit(campaign._replace(saved=campaign.saved * ((1 + node) / 2 / mean))) for node in nodes
+    ]
     weights = weights / weights.sum()
     money, share = (np.tensordot(weights, np.array(column), axes=1) for column in zip(*parts, strict=True))
     return money, share

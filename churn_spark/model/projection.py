@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from churn_spark.arrays import Columns, Floats, Matrix
-from churn_spark.contract.columns import FOLDS
+from churn_spark.contract.folds import FOLDS
 from churn_spark.model.features import FeatureSpec, TextVector, assemble, text_inputs
 
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # times the mean variance of a component

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from churn_spark.arrays import Matrix
+from churn_spark.contract.columns import Contract
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,3 +46,9 @@ class Sample:
             {name: texts[chosen] for name, texts in self.summaries.items()},
             self.whole,
         )
+
+
+def unit_of(frame: pd.DataFrame, contract: Contract) -> pd.Series:
+    """What stays together, row by row: the group, or the customer where there is none."""
+    customer = frame[contract.id.name]
+    return frame[contract.group].fillna(customer) if contract.group else customer

@@ -80,6 +80,30 @@ def averaged(
     return one
 
 
+def part_of(booster: xgb.Booster, number: int, *, parts: int) -> xgb.Booster:
+    """One of the boosters that `averaged` made one: its trees, leaves as they were; inputs are the whole model's."""
+    document = json.loads(bytes(booster.save_raw("json")))
+    model = document["learner"]["gradient_booster"]["model"]
+    count = len(model["trees"]) // parts
+    chosen = model["trees"][number * count : (number + 1) * count]
+    model["trees"] = [
+        {**tree, "id": place, "split_conditions": _times(tree, np.float32(parts))}
+        for place, tree in enumerate(chosen)
+    ]
+    model["tree_info"] = [0] * count
+    model["iteration_indptr"] = list(range(count + 1))
+    model["gbtree_model_param"]["num_trees"] = str(count)
+    one = xgb.Booster({"nthread": 1})
+    one.load_model(bytearray(json.dumps(document).encode()))
+    return one
+
+
+def _times(tree: dict[str, Any], factor: np.float32) -> list[float]:
+    """The conditions of a tree, its leaves multiplied."""
+    is_leaf, values = np.array(tree["left_children"]) < 0, np.array(tree["split_conditions"], np.float32)
+    return [float(v) for v in np.where(is_leaf, values * factor, values)]
+
+
 def _as_part(tree: dict[str, Any], own: Sequence[int], *, parts: int, width: int) -> dict[str, Any]:
     """A tree as one of several boosters': its inputs are the whole model's, its leaves count for a part."""
     is_leaf = np.array(tree["left_children"]) < 0

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from churn_spark.evaluation.findings import SHARED_BY, Finding
 from churn_spark.evaluation.measures import find, on_test
 from churn_spark.evaluation.words import amount, interval, number, percent, plain, signed
+from churn_spark.model.offers import Offer
 from churn_spark.model.policy import BANDS, Policy
 from churn_spark.notes.coverage import unread
 from churn_spark.report import figures
@@ -130,7 +131,9 @@ def _confusion(metrics: pd.DataFrame) -> dict[str, str] | None:
 
 
 def _campaign(policy: Policy) -> dict[str, str]:
+    several = {f"Offer “{o.name}”": _terms(o) for o in policy.offers if o.name}
     terms = {
+        **several,
         "Contacting a customer costs": _price(policy.contact_cost),
         "The offer costs": _price(policy.offer_cost),
         "A leaver accepts it with": percent(policy.accept_rate),
@@ -145,6 +148,11 @@ def _campaign(policy: Policy) -> dict[str, str]:
     starts = zip(BANDS[1:], policy.bands, strict=True)
     bands = ", ".join(f"{band.replace('_', ' ')} from {percent(cut)}" for band, cut in starts)
     return {**terms, "Risk bands": bands}
+
+
+def _terms(offer: Offer) -> str:
+    told = f"costs {_price(offer.cost.typical)}, accepted by {percent(offer.accept_rate.typical)}"
+    return told + (f"; open by {', '.join(only.column for only in offer.who)}" if offer.who else "")
 
 
 # -- what sets those who leave apart ----------------------------------------------------------------------

@@ -11,9 +11,9 @@ from churn_spark.contract.columns import INNER, RESERVED, Column
 
 
 def roles_are_held_once(columns: Mapping[str, Column]) -> None:
-    """One id; at most one label and one snapshot."""
+    """One id; at most one label, one snapshot and one group."""
     roles = Counter(c.role for c in columns.values())
-    for role, least in (("id", 1), ("label", 0), ("snapshot", 0)):
+    for role, least in (("id", 1), ("label", 0), ("snapshot", 0), ("group", 0)):
         if not least <= roles[role] <= 1:  # type: ignore[index]
             names = [c.name for c in columns.values() if c.role == role]
             raise ValueError(f"columns: exactly one column has role {role}, found {names or 'none'}")
@@ -34,6 +34,22 @@ def sources_are_read_once(columns: Mapping[str, Column]) -> None:
     twice = sorted(source for source, count in sources.items() if count > 1)
     if twice:
         raise ValueError(f"columns: two columns read the same source {twice}")
+
+
+def is_a_group(named: str | None, columns: Mapping[str, Column]) -> None:
+    """Of `split.group`: a column of words that is read, and the one with role group where there is one."""
+    if named is None:
+        return
+    column = columns.get(named)
+    if (
+        column is None
+        or column.role not in ("group", "categorical", "passthrough")
+        or column.kind != "string"
+    ):
+        raise ValueError(f"split.group: {named} is no column with role group, categorical or passthrough")
+    others = sorted(name for name, c in columns.items() if c.role == "group" and name != named)
+    if others:
+        raise ValueError(f"split.group: {named}, but the column with role group is {others[0]}")
 
 
 def are_texts(named: Iterable[str], columns: Mapping[str, Column]) -> None:
@@ -57,3 +73,37 @@ def are_dates(named: Mapping[str, str | None], columns: Mapping[str, Column]) ->
     for key, date in named.items():
         if date is not None and (date not in columns or columns[date].kind != "date"):
             raise ValueError(f"leakage.{key}: not a declared column of type date")
+
+
+def names_differ(names: Iterable[str]) -> None:
+    """Of `offers`: each has a name of its own."""
+    twice = sorted(name for name, count in Counter(names).items() if count > 1 or not name.strip())
+    if twice:
+        raise ValueError(f"offers: {twice} are names of several offers, or of none")
+
+
+def are_amounts(settings: Mapping[str, object], columns: Mapping[str, Column]) -> None:
+    """Of money: each setting in words names a numeric column, which may be one that is only passed through."""
+    for key, value in settings.items():
+        if isinstance(value, str) and not _has_numbers(columns.get(value)):
+            raise ValueError(f"{key}: neither a number nor a column of numbers (role numeric, or passthrough "
+                             "with type double)")  # fmt: skip
+
+
+def are_told_apart(is_range: Mapping[str, bool], columns: Mapping[str, Column]) -> None:
+    """Of an offer's `who`: each column is there, with numbers for a range and words for a list of them."""
+    for name, of_numbers in is_range.items():
+        column = columns.get(name)
+        if column is None or column.role not in ("numeric", "categorical", "passthrough"):
+            raise ValueError(f"offers: who: {name} is no numeric, categorical or passthrough column")
+        if of_numbers != _has_numbers(column):
+            raise ValueError(f"offers: who: {name} has {column.kind} values, so that "
+                             f"{'words' if of_numbers else 'min and max'} are asked for")  # fmt: skip
+
+
+def _has_numbers(column: Column | None) -> bool:
+    return (
+        column is not None
+        and column.role in ("numeric", "passthrough")
+        and column.kind in ("double", "bigint")
+    )

@@ -94,6 +94,8 @@ def explain(problem: ValidationError, origin: Mapping[str, str], *, model: type[
     if error["type"] != "extra_forbidden":
         return ConfigError(error["msg"].removeprefix("Value error, "), where=where)
     keys = _keys_at(model, path[:-1])
+    if path[-1] in model.model_fields:
+        return ConfigError(f"unknown setting {key}", where=where, fix=f"did you mean {path[-1]}?")
     close = difflib.get_close_matches(path[-1], keys, n=1)
     hint = f"did you mean {'.'.join([*path[:-1], close[0]])}?" if close else f"known: {', '.join(keys)}"
     return ConfigError(f"unknown setting {key}", where=where, fix=hint)

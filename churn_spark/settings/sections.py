@@ -19,10 +19,11 @@ from churn_spark.contract.history import HistoryPlan
 from churn_spark.contract.values import EXCEL, date_format
 from churn_spark.errors import ConfigError
 from churn_spark.settings import checks
+from churn_spark.settings.decision import Decision, Offer, amounts_of
 from churn_spark.settings.history import Events, History, Label
 from churn_spark.settings.locations import is_table_name
 from churn_spark.settings.notes import Text
-from churn_spark.settings.section import Money, Positive, Section, Share
+from churn_spark.settings.section import Positive, Section, Share
 
 LOOKED_BACK = ("numeric", "categorical")  # the roles whose earlier snapshots count
 
@@ -95,6 +96,7 @@ class Features(Section):
 class Split(Section):
     mode: Literal["auto", "hash", "time", "group_time"] = "auto"
     test: Annotated[float, Field(gt=0, le=0.9)] = 0.2
+    group: str | None = None
     seed: int = 42
     horizon_days: Annotated[int, Field(ge=0)] = 30
     observed_until: dt.date | None = None
@@ -150,16 +152,6 @@ class Leakage(Section):
     allow: tuple[str, ...] = ()
 
 
-class Decision(Section):
-    contact_cost: Money = 1.0
-    offer_cost: Money = 10.0
-    accept_rate: Share = 0.3
-    stayer_accept_rate: Share = 1.0
-    customer_value: Money | str = 200.0
-    capacity: Positive | None = None
-    holdout_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
 class Promotion(Section):
     metric: Literal["log_loss", "brier", "roc_auc", "pr_auc", "profit"] = "log_loss"
     rule: Literal["newer", "better", "not_worse", "always"] = "newer"
@@ -177,6 +169,7 @@ class Scoring(Section):
     max_mean_shift: Share | None = 0.1
     base_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
     include_left: bool = False
+    unseen: bool = False
 
 
 class Report(Section):
@@ -217,6 +210,8 @@ class Config(Section):
     training: Training = Training()
     leakage: Leakage = Leakage()
     decision: Decision = Decision()
+    offers: tuple[Offer, ...] = ()
+    currency: Annotated[str, Field(min_length=1, max_length=10)] | None = None
     promotion: Promotion = Promotion()
     scoring: Scoring = Scoring()
     report: Report = Report()
@@ -254,6 +249,7 @@ class Config(Section):
         checks.roles_are_held_once(self.columns)
         checks.names_are_free(self.columns)
         checks.sources_are_read_once(self.columns)
+        checks.is_a_group(self.split.group, self.columns)
         checks.are_texts(self.text.columns, self.columns)
         checks.constraints_are_of_numbers(self.training.monotone, self.columns)
         checks.are_dates(
@@ -286,15 +282,24 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _customer_value_is_a_number(self) -> Config:
-        value = self.decision.customer_value
-        if isinstance(value, str) and (value not in self.columns or self.columns[value].role != "numeric"):
-            raise ValueError("decision.customer_value: neither a number nor a numeric column")
+    def _terms_are_of_columns(self) -> Config:
+        checks.names_differ(offer.name for offer in self.offers)
+        checks.are_amounts(amounts_of(self.decision, self.offers), self.columns)
+        for offer in self.offers:
+            checks.are_told_apart({c: who.among is None for c, who in offer.who.items()}, self.columns)
         return self
 
     @property
     def contract(self) -> Contract:
-        return Contract(tuple(map(self.input.applied, self.columns.values())), self._history_plan)
+        columns = tuple(map(self.input.applied, self.columns.values()))
+        return Contract(columns, self._history_plan, self.split.group)
+
+    @property
+    def label_horizon(self) -> int | None:
+        """Within how many days of a snapshot a customer leaves, as the label means it; None without snapshots."""
+        if self.contract.snapshot is None:
+            return None
+        return self.label.lead_days + self.label.horizon_days if self.snapshots else self.split.horizon_days
 
     @property
     def event_tables(self) -> dict[str, Events]:

@@ -19,7 +19,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from churn_spark.arrays import Matrix
-from churn_spark.contract.columns import FOLDS
+from churn_spark.contract.folds import FOLDS
 from churn_spark.model.calibration import fit_calibrator, log_losses
 from churn_spark.model.crossfit import choose, lay_out
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, assemble

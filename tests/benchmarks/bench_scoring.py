@@ -74,7 +74,7 @@ def trained() -> ChurnModel:
     config = load_config()
     return ChurnModel(
         "m-bench", booster, spec, Calibrator("platt", (0.0, 1.0), (0.1, 1.0)), Policy(threshold=0.4),
-        config.contract, config.text, {"customer_value_column": None, "quote_from": "very_high"},
+        config.contract, config.text, {"quote_from": "very_high"},
     )  # fmt: skip
 
 

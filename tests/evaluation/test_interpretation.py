@@ -58,7 +58,7 @@ def fitted(rows: Sample) -> ChurnModel:
     booster = xgb.train({"objective": "binary:logistic", "max_depth": 3, "nthread": 1}, data, 20)
     config = load_config()
     return ChurnModel("m-1", booster, SPEC, IDENTITY, Policy(), config.contract, config.text,
-                      {"customer_value_column": None})  # fmt: skip
+                      {})  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from churn_spark.evaluation.counts import (
 )
 from churn_spark.evaluation.curves import CURVE_POINTS, curves, learning_curve
 from churn_spark.evaluation.metrics import RESAMPLED_UNITS, compare, evaluate, slice_names
+from churn_spark.model.offers import Terms
 from churn_spark.model.policy import Policy, expected_value, fit_policy
 
 POLICY = Policy(threshold=0.5)
@@ -304,17 +305,24 @@ def test_evaluate_slices_line_up_when_rows_are_left_out():
     assert of_slice(table, "plan_type=a").loc["base_rate", "value"] == 1.0
 
 
+def worth(value):
+    """The terms of the default offer for customers who are worth so much."""
+    value = np.asarray(value)
+    return Terms(0.3 * (value - 10), np.full(len(value), 10.0), np.ones(len(value)))
+
+
 def test_evaluate_with_own_values_ranks_by_expected_value():
     # 0.4 x (0.3 x 990 - 1) - 0.6 x 11 = 111.8; 0.9 x (0.3 x 30 - 1) - 0.1 x 11 = 6.1;
     # 0.1 x (0.3 x 90 - 1) - 0.9 x 11 = -7.3.
     probability, value, label = [0.4, 0.9, 0.1], [1000.0, 40.0, 100.0], [1, 0, 0]
     policy = Policy(capacity=1, capacity_share=1 / 3)
-    assert expected_value(probability, policy, value=value) == pytest.approx([111.8, 6.1, -7.3])
-    got = of_slice(evaluate(label, probability, policy=policy, split="t", value=value))["value"]
+    terms = worth(value)
+    assert expected_value(probability, terms) == pytest.approx([111.8, 6.1, -7.3])
+    got = of_slice(evaluate(label, probability, policy=policy, split="t", terms=terms))["value"]
     # Room for one: the first, who churns and brings 0.3 x 990 - 1 = 296 over three customers.
     assert got["profit"] == pytest.approx(296 / 3)
     assert got["mpc"] == pytest.approx(296 / 3)
-    room_for_all = of_slice(evaluate(label, probability, policy=Policy(), split="t", value=value))
+    room_for_all = of_slice(evaluate(label, probability, policy=Policy(), split="t", terms=terms))
     assert room_for_all.loc["profit", "value"] == pytest.approx((296 - 11) / 3)
 
 
@@ -322,8 +330,8 @@ def test_evaluate_with_equal_own_values_changes_nothing():
     label, probability = simulate(800)
     policy = fit_policy(probability, Policy(capacity=200))
     plain = evaluate(label, probability, policy=policy, split="t")
-    valued = evaluate(label, probability, policy=policy, split="t", value=np.full(800, 200.0))
-    pd.testing.assert_frame_equal(plain, valued)
+    valued = evaluate(label, probability, policy=policy, split="t", terms=worth(np.full(800, 200.0)))
+    pd.testing.assert_frame_equal(plain, valued, rtol=1e-9)
 
 
 def test_evaluate_calls_no_more_functions_for_more_rows():

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from churn_spark.contract.columns import FOLDS
+from churn_spark.contract.folds import FOLDS
 from churn_spark.model.contributions import tabulate
 from churn_spark.model.crossfit import Learning, choose, cross_fit, lay_out, unseen_margin
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector
-from churn_spark.model.trees import averaged, candidates
+from churn_spark.model.scorer import ByFold, OneBooster
+from churn_spark.model.trees import averaged, candidates, part_of
 from churn_spark.settings.sections import Training
 
 N = 1000
@@ -46,6 +47,23 @@ def test_boosters_by_fold_are_one_booster_with_their_mean_margin_and_exact_contr
     assert tables is not None
     assert tables.groups == ("age", "tenure", "plan", "note")  # the five projections are one reason
     np.testing.assert_allclose(tables.effects(matrix).sum(axis=1), margin, atol=1e-5)
+
+
+def test_a_part_of_the_one_booster_is_the_fold_s_own() -> None:
+    learning = rows()
+    boosters = cross_fit(learning, FIXED).boosters
+    own = [SPEC.inputs_of(k) for k in range(FOLDS)]
+    one = averaged(boosters, own, SPEC.types)
+    by_fold = ByFold(
+        tuple(OneBooster(part_of(one, k, parts=FOLDS), SPEC) for k in range(FOLDS)), learning.fold
+    )
+    margin = by_fold.margin(learning.inputs)
+    np.testing.assert_allclose(margin, unseen_margin(learning, boosters), atol=1e-5)
+    groups, effects = by_fold.effects(learning.inputs)
+    assert groups == ("age", "tenure", "plan", "note")
+    np.testing.assert_allclose(effects.sum(axis=1), margin, atol=1e-5)
+    some = np.array([7, 3, 7])
+    np.testing.assert_array_equal(by_fold.of(some).margin(learning.inputs[some]), margin[some])
 
 
 def test_margins_out_of_fold_are_those_of_the_booster_that_did_not_see_the_row() -> None:

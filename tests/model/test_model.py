@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import xgboost as xgb
 
+from churn_spark.contract.folds import fold_of
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.model.calibration import Calibrator
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
@@ -53,7 +54,7 @@ def model() -> ChurnModel:
         policy=Policy(threshold=0.4, bands=(0.2, 0.4, 0.7)),
         contract=config.contract,
         text=config.text,
-        manifest={"customer_value_column": None, "base_rate": 0.4},
+        manifest={"base_rate": 0.4},
     ).identified()
 
 
@@ -74,6 +75,26 @@ def test_predict_gives_the_fields_of_churn_scores_in_order(model: ChurnModel) ->
     assert first["ticket_summary"] == "Billing issue that was resolved quickly."
     assert first["text_status"] == "passthrough"
     assert first["reason_1_text"]
+
+
+def test_unseen_scores_need_a_booster_for_each_fold(model: ChurnModel) -> None:
+    with pytest.raises(InputError, match="one booster"):
+        model.scoring_unseen(True)
+    assert model.scoring_unseen(False).predict([record()]) == model.predict([record()])
+
+
+def test_unseen_scores_of_a_customer_are_those_of_the_fold_of_the_id(model: ChurnModel) -> None:
+    # The model's 20 trees taken for those of five boosters of four trees.
+    whole = replace(model, manifest={**model.manifest, "boosters": 5, "unseen": False, "split": {"seed": 42}})
+    unseen = whole.scoring_unseen(True)
+    ids = [f"C{i}" for i in range(8)]
+    answers = unseen.predict([record(customer_id=i) for i in ids])
+    raw = {a["customer_id"]: a["churn_score_raw"] for a in answers}
+    folds = {i: fold_of(i, seed=42) for i in ids}
+    assert len(set(folds.values())) > 1
+    assert all((raw[i] == raw[j]) == (folds[i] == folds[j]) for i in ids for j in ids)
+    alone = unseen.predict([record(customer_id=ids[-1])])
+    assert alone == answers[-1:]
 
 
 def test_predict_of_nothing_is_nothing(model: ChurnModel) -> None:

@@ -14,9 +14,9 @@ from scipy.stats import beta
 from churn_spark.errors import ConfigError, InputError, ResourceError
 from churn_spark.model.policy import (
     BANDS,
+    Campaign,
     Policy,
     band_cutoffs,
-    campaign_profit,
     capacity_cutoff,
     expected_maximum_profit,
     expected_value,
@@ -25,6 +25,11 @@ from churn_spark.model.policy import (
     maximum_profit,
     risk_band,
 )
+
+
+def profit(churners, stayers, policy):
+    return Campaign.typical(np.asarray(churners, float), np.asarray(stayers, float), policy).profit
+
 
 POLICY = Policy(contact_cost=1.0, offer_cost=10.0, accept_rate=0.3, customer_value=200.0)
 probabilities = st.lists(st.floats(0.001, 0.999), min_size=1, max_size=40)
@@ -40,44 +45,40 @@ policies = st.builds(
 def test_campaign_profit_counts_churners_and_stayers():
     # A contacted churner: 0.3 x (200 - 10) - 1 = 56. A contacted stayer: -(10 + 1) = -11.
     # 2 churners and 3 stayers: 2 x 56 - 3 x 11 = 79.
-    assert campaign_profit(np.array(2.0), np.array(3.0), POLICY) == pytest.approx(79.0)
+    assert profit(2, 3, POLICY) == pytest.approx(79.0)
 
 
 def test_campaign_profit_is_verbrakens_formula():
     # With delta = d/CLV and phi = f/CLV: CLV (g (1 - delta) - phi) a churner, -CLV (delta + phi) a stayer.
     clv, delta, phi, g = 200.0, 10 / 200, 1 / 200, 0.3
     expected = 7 * clv * (g * (1 - delta) - phi) - 20 * clv * (delta + phi)
-    assert campaign_profit(np.array(7.0), np.array(20.0), POLICY) == pytest.approx(expected)
+    assert profit(7, 20, POLICY) == pytest.approx(expected)
 
 
 def test_stayers_who_leave_the_offer_cost_only_the_contact():
     # A fifth of stayers take it: 0.2 x 10 + 1 = 3 each; break-even at 3 / (57 + 2).
     seldom = replace(POLICY, stayer_accept_rate=0.2)
-    assert campaign_profit(np.array(2.0), np.array(3.0), seldom) == pytest.approx(2 * 56 - 3 * 3)
+    assert profit(2, 3, seldom) == pytest.approx(2 * 56 - 3 * 3)
     assert seldom.break_even == pytest.approx(3 / 59)
-    assert expected_value([3 / 59], seldom) == pytest.approx([0.0], abs=1e-9)
+    assert expected_value([3 / 59], seldom.typical) == pytest.approx([0.0], abs=1e-9)
     with pytest.raises(ConfigError, match="stayer_accept_rate"):
         replace(POLICY, stayer_accept_rate=1.2)
 
 
 def test_a_policy_from_before_the_stayers_rate_means_that_all_take_the_offer():
     values = POLICY.to_dict()
-    del values["stayer_accept_rate"]
+    for later in ("stayer_accept_rate", "offers", "value_column"):
+        del values[later]
     assert Policy.from_dict(values) == POLICY
 
 
 def test_expected_value_weighs_both_outcomes():
-    # p = 0.5: 0.5 x 56 - 0.5 x 11 = 22.5. p = 0: -11. Worth 1,000: 0.5 x (0.3 x 990 - 1) - 5.5 = 142.5.
-    assert expected_value([0.5, 0.0], POLICY) == pytest.approx([22.5, -11.0])
-    assert expected_value([0.5], POLICY, value=[1000.0]) == pytest.approx([142.5])
-
-
-def test_expected_value_uses_the_typical_value_where_one_is_missing():
-    assert expected_value([0.5, 0.5], POLICY, value=[math.nan, 1000.0]) == pytest.approx([22.5, 142.5])
+    # p = 0.5: 0.5 x 56 - 0.5 x 11 = 22.5. p = 0: -11.
+    assert expected_value([0.5, 0.0], POLICY.typical) == pytest.approx([22.5, -11.0])
 
 
 def test_expected_value_of_a_missing_probability_is_missing():
-    assert np.isnan(expected_value([math.nan], POLICY)).all()
+    assert np.isnan(expected_value([math.nan], POLICY.typical)).all()
 
 
 def test_policy_break_even_at_the_defaults():
@@ -92,7 +93,7 @@ def test_policy_break_even_is_1_where_no_customer_is_worth_it():
 @settings(max_examples=50, deadline=None)
 @given(policies, st.floats(0.001, 0.999))
 def test_policy_break_even_is_where_the_expected_value_changes_sign(policy, probability):
-    money = expected_value([probability], policy)[0]
+    money = expected_value([probability], policy.typical)[0]
     if money > 1e-9:
         assert probability > policy.break_even
     if money < -1e-9:
@@ -106,7 +107,7 @@ def test_fit_policy_threshold_earns_the_most_on_calibrated_probabilities():
     assert threshold == POLICY.break_even
 
     def earned(cutoff):
-        return expected_value(probability[probability >= cutoff], POLICY).sum()
+        return expected_value(probability[probability >= cutoff], POLICY.typical).sum()
 
     others = np.linspace(0.01, 0.6, 60)
     assert all(earned(threshold) >= earned(other) for other in others)
@@ -150,18 +151,19 @@ def test_maximum_profit_by_hand():
     # Scores best first, one customer each: churn, churn, stay, churn, stay.
     # Cumulative profit: 56, 112, 101, 157, 146: best after 4 of 5, 157 / 5 = 31.4 a customer.
     churned, stayed = np.cumsum([1.0, 1, 0, 1, 0]), np.cumsum([0.0, 0, 1, 0, 1])
-    money, share = maximum_profit(churned, stayed, POLICY)
+    money, share = maximum_profit(Campaign.typical(churned, stayed, POLICY))
     assert (money, share) == (pytest.approx(31.4), pytest.approx(0.8))
 
 
 def test_maximum_profit_contacts_nobody_at_a_loss():
-    money, share = maximum_profit(np.array([0.0, 0.0]), np.array([1.0, 2.0]), POLICY)
+    money, share = maximum_profit(Campaign.typical(np.array([0.0, 0.0]), np.array([1.0, 2.0]), POLICY))
     assert (money, share) == (0.0, 0.0)
 
 
 def test_maximum_profit_uses_the_customers_own_values():
     # Two churners worth 40 and 400: 0.3 x (40 - 10) - 1 = 8, then 0.3 x 390 - 1 = 116; (8 + 116) / 2 = 62.
-    money, _ = maximum_profit(np.array([1.0, 2.0]), np.zeros(2), POLICY, value=np.array([40.0, 440.0]))
+    saved = 0.3 * (np.array([40.0, 440.0]) - np.array([10.0, 20.0]))
+    money, _ = maximum_profit(Campaign(saved, spent=np.array([1.0, 2.0]), customers=np.array([1.0, 2.0])))
     assert money == pytest.approx(62.0)
 
 
@@ -173,13 +175,15 @@ def test_expected_maximum_profit_equals_the_integral_over_accept_rates():
         return max(0.0, earned.max()) / 94 * beta(6, 14).pdf(rate)
 
     exact = quad(best, 0, 1, limit=500, epsabs=1e-10)[0]
-    assert expected_maximum_profit(churned, stayed, POLICY)[0] == pytest.approx(exact, rel=5e-3)
+    campaign = Campaign.typical(churned, stayed, POLICY)
+    assert expected_maximum_profit(campaign, accept_rate=0.3)[0] == pytest.approx(exact, rel=5e-3)
 
 
 @pytest.mark.parametrize("accept_rate", [0.0, 1.0])
 def test_expected_maximum_profit_accepts_a_certain_rate(accept_rate):
     policy = Policy(accept_rate=accept_rate)
-    money, share = expected_maximum_profit(np.array([1.0, 1.0]), np.array([0.0, 1.0]), policy)
+    campaign = Campaign.typical(np.array([1.0, 1.0]), np.array([0.0, 1.0]), policy)
+    money, share = expected_maximum_profit(campaign, accept_rate=accept_rate)
     assert math.isfinite(money)
     assert 0 <= share <= 1
 
@@ -191,9 +195,11 @@ def test_expected_maximum_profit_is_at_least_the_maximum_profit_at_the_mean_rate
     if not (churned + stayed)[-1]:
         return
     # The maximum of linear functions is convex in the rate: Jensen.
-    certain, uncertain = (f(churned, stayed, policy)[0] for f in (maximum_profit, expected_maximum_profit))
+    campaign = Campaign.typical(churned, stayed, policy)
+    certain, _ = maximum_profit(campaign)
+    uncertain, _ = expected_maximum_profit(campaign, accept_rate=policy.accept_rate)
     assert uncertain >= certain - 1e-9
-    assert certain >= campaign_profit(churned, stayed, policy).max() / (churned + stayed)[-1] - 1e-9
+    assert certain >= campaign.profit.max() / (churned + stayed)[-1] - 1e-9
 
 
 def test_band_cutoffs_relate_to_threshold_and_average_risk():

@@ -24,7 +24,15 @@ def with_input_hash(live: DataFrame, model: ChurnModel, settings: Scoring) -> Da
     What was embedded, whether it failed and the embedder's identity stand for a vector, which need not be read.
     """
     contract = model.contract
-    used = [c.name for c in contract.role("numeric", "categorical")]
+    used = [
+        *dict.fromkeys(
+            [
+                *(c.name for c in contract.role("numeric", "categorical")),
+                *model.policy.columns,
+                *model.contract.unit,
+            ]
+        )
+    ]
     for text in (t.name for t in model.spec.texts):
         used += [summary_column(text), status_column(text)]
         used += [text] if model.text.of(text).source == "note" else []
@@ -64,7 +72,7 @@ def newest_of(earlier: Previous | None, *, with_reasons: bool) -> Previous | Non
         return None
     scores, reasons = earlier
     newest = scores.agg(F.max("score_date")).collect()[0][0]
-    if newest is None or "input_hash" not in scores.columns:
+    if newest is None or not {"input_hash", *RECORD_FIELDS} <= {*scores.columns}:
         return None
     of_newest = F.col("score_date") == F.lit(newest)
     return Previous(scores.where(of_newest), None if reasons is None else reasons.where(of_newest))

@@ -47,8 +47,9 @@ def with_scores(
         vectors += [parts_column(t.name) for t in model.quoted_texts]
     carried = [c for c in (keep or df.columns) if not c.endswith((embedding_column(""), parts_column("")))]
     if top:
-        model.tables  # noqa: B018 - laid out once here, not in each worker
-    needed = [model.contract.id.name, *(c.name for c in model.contract.role("numeric", "categorical"))]
+        model.lay_out()  # once here, not in each worker
+    needed = [*model.contract.unit, *(c.name for c in model.contract.role("numeric", "categorical")),
+              *model.policy.columns]  # fmt: skip
     summaries = {t.name: summary_column(t.name) for t in model.spec.texts}
     source = df.select(*dict.fromkeys([*carried, *needed, *summaries.values(), *vectors]))
     schema = ", ".join([*(f"`{k}` {source.schema[k].dataType.simpleString()}" for k in carried), ddl(SCORED)])

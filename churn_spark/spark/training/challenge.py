@@ -102,4 +102,6 @@ def _is_newer(model: ChurnModel, champion: ChurnModel) -> bool:
 def _unseen(champion: ChurnModel, split: Split) -> bool:
     """Whether the champion's split kept these test rows from it: the same rule, and no smaller a test share."""
     theirs, ours = champion.manifest["split"], split.model_dump(mode="json")
-    return all(theirs[k] == ours[k] for k in ("mode", "seed")) and bool(theirs["test"] >= ours["test"])
+    return all(theirs.get(k) == ours[k] for k in ("mode", "seed", "group")) and bool(
+        theirs["test"] >= ours["test"]
+    )

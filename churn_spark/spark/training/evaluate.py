@@ -14,17 +14,23 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
+from scipy.special import expit
 
 from churn_spark.contract.columns import Contract, embedding_column, status_column
 from churn_spark.evaluation import metrics
-from churn_spark.evaluation.evaluate import Scores
+from churn_spark.evaluation.evaluate import Scores, terms_columns
 from churn_spark.model.features import assemble
 from churn_spark.model.model import ChurnModel
+from churn_spark.model.offers import Terms, best_offers
+from churn_spark.model.policy import Policy
+from churn_spark.model.sample import unit_of
+from churn_spark.spark.training import splits
 from churn_spark.spark.training.fit import batch_vectors
 
 MAX_ROWS = 2_000_000
 WHOLE, PART = (0.02, 100), (0.1, 50)  # a cell's width in log-odds, and how many groups of customers there are
-VALUE_BINS = 2  # per doubling of a customer's own value
+VALUE_BINS = 2  # per doubling of what a customer's own terms save
+TERMS, OFFER, WORTH = "_terms_", "_offer", "_worth"
 
 
 def with_margin(df: DataFrame, model: ChurnModel, *, name: str, keep: Sequence[str]) -> DataFrame:
@@ -51,25 +57,30 @@ def with_margin(df: DataFrame, model: ChurnModel, *, name: str, keep: Sequence[s
 def collect_scores(df: DataFrame, model: ChurnModel, *, label: str, learnt: pd.DataFrame) -> Scores:
     """Score the test rows of `df`, prepared and with `split`, and bring to the driver what is to be measured.
 
-    `learnt` are the learning rows scored out of fold: label, margin, customer and, with values of their own, value.
+    `learnt` are the learning rows scored out of fold: label, margin, customer and, with terms of their own, those.
     """
-    contract, value = model.contract, model.manifest["customer_value_column"]
+    contract, policy = model.contract, model.policy
     customer = contract.id.name
     has = {f"has_{t.name}": F.col(status_column(t.name)) != "empty" for t in contract.texts}
     shown = [*(c.name for c in contract.role("categorical", "numeric")), *has]
     rows = df.where("split = 'test'").withColumns({"label": F.col(label).cast("int"), **has})
-    keep = tuple(dict.fromkeys([*contract.key, "split", "label", *shown]))
+    own = [*policy.columns, *filter(None, [contract.group])]
+    keep = tuple(dict.fromkeys([*contract.key, "split", "label", *shown, *own]))
     test = with_margin(rows, model, name="margin", keep=keep)
     population = df.select(customer).distinct().count()
     learnt = learnt.assign(split="learn", weight=1.0)
     if rows.count() <= MAX_ROWS:
         exact = test.toPandas().sort_values(list(contract.key), ignore_index=True)
-        worth = {} if value is None else {"value": exact[value].to_numpy(float, na_value=np.nan)}
-        table = exact[["split", "label", "margin"]].assign(customer=exact[customer], weight=1.0, **worth)
+        terms = terms_columns(policy.terms(exact, len(exact))) if policy.has_own_terms else {}
+        table = exact[["split", "label", "margin"]].assign(
+            customer=unit_of(exact, contract), weight=1.0, **terms
+        )
         return Scores(pd.concat([table, learnt], ignore_index=True), population, exact[shown])
+    test = _with_terms(test, policy) if policy.has_own_terms else test
+    unit = splits.unit_of(contract)
     by_slice = test.withColumn("slice", F.explode(F.array_compact(F.array(*_slice_names(test, model)))))
-    pooled = _cells(by_slice, ["slice"], margins=["margin"], customer=customer, grid=PART, value=value)
-    table = _cells(test, ["split"], margins=["margin"], customer=customer, grid=WHOLE, value=value)
+    pooled = _cells(by_slice, ["slice"], margins=["margin"], unit=unit, grid=PART)
+    table = _cells(test, ["split"], margins=["margin"], unit=unit, grid=WHOLE)
     return Scores(
         pd.concat([table, learnt], ignore_index=True),
         population,
@@ -82,7 +93,7 @@ def collect_pairs(df: DataFrame, contract: Contract) -> pd.DataFrame:
     assert contract.label is not None
     customer, labelled = contract.id.name, df.withColumn("label", F.col(contract.label.name).cast("int"))
     if labelled.count() > MAX_ROWS:
-        return _cells(labelled, [], margins=["new", "old"], customer=customer, grid=PART)
+        return _cells(labelled, [], margins=["new", "old"], unit=F.col(customer), grid=PART)
     exact = labelled.toPandas().sort_values(list(contract.key), ignore_index=True)
     return exact[["label", "new", "old"]].assign(customer=exact[customer], weight=1.0)
 
@@ -92,20 +103,43 @@ def _cells(
     by: Sequence[str],
     *,
     margins: Sequence[str],
-    customer: str,
+    unit: Column,
     grid: tuple[float, int],
-    value: str | None = None,
 ) -> pd.DataFrame:
-    """Count rows by `by`, label, group of customers and bins of the margins, whose middles stand for them."""
+    """Count rows by `by`, label, group of customers and bins of the margins, whose middles stand for them.
+
+    What `_with_terms` added is averaged by offer and bins of what a customer is worth with it.
+    """
     width, groups = grid
-    group = F.pmod(F.xxhash64(F.lit("resampled"), customer), F.lit(groups)).alias("customer")
+    group = F.pmod(F.xxhash64(F.lit("resampled"), unit), F.lit(groups)).alias("customer")
     bins = [F.floor(F.col(m) / width).alias(m) for m in margins]
-    worth = [] if value is None else [F.floor(VALUE_BINS * F.log2(F.col(value) + 1)).alias("_worth")]
-    mean = [] if value is None else [F.avg(value).alias("value")]
-    counted = df.groupBy(*by, "label", group, *bins, *worth).agg(F.count("*").alias("weight"), *mean)
-    cells = counted.drop("_worth").toPandas()
+    terms = [c for c in df.columns if c.startswith(TERMS)]
+    worth = [c for c in (OFFER, WORTH) if c in df.columns]
+    means = [F.avg(c).alias(c.removeprefix(TERMS)) for c in terms]
+    counted = df.groupBy(*by, "label", group, *bins, *worth).agg(F.count("*").alias("weight"), *means)
+    cells = counted.drop(*worth).toPandas()
     middles = {m: (cells[m].astype(float) + 0.5) * width for m in margins}
     return cells.assign(**middles).sort_values([*by, *margins, "label", "customer"], ignore_index=True)
+
+
+def _with_terms(test: DataFrame, policy: Policy) -> DataFrame:
+    """Add each offer's terms, the others closed but for the best one at the booster's own probability."""
+    offers, kept = max(1, len(policy.offers)), test.columns
+    names = [f"{TERMS}{part}_{place}" for part in Terms._fields for place in range(offers)]
+    schema = T.StructType([*test.schema, *(T.StructField(n, T.DoubleType()) for n in (*names, WORTH)),
+                           T.StructField(OFFER, T.LongType())])  # fmt: skip
+
+    def add(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            terms = policy.terms(batch, batch.num_rows)
+            offer, best = best_offers(terms, expit(batch.column("margin").to_numpy(zero_copy_only=False)))
+            is_best = np.arange(offers) == offer[:, None]
+            told = terms_columns(terms._replace(contact=np.where(is_best, terms.contact, np.inf)))
+            worth = np.floor(VALUE_BINS * np.log2(np.maximum(best.saved, 0) + 1))
+            arrays = [*batch.columns, *map(pa.array, told.values()), pa.array(worth), pa.array(offer)]
+            yield pa.RecordBatch.from_arrays(arrays, names=[*kept, *names, WORTH, OFFER])
+
+    return test.mapInArrow(add, schema)
 
 
 def _slice_names(test: DataFrame, model: ChurnModel) -> Iterator[Column]:

@@ -19,7 +19,8 @@ from pyspark.sql import types as T
 from xgboost.spark import SparkXGBClassifier
 
 from churn_spark.arrays import Matrix, list_array, vector_matrix
-from churn_spark.contract.columns import FOLDS, Contract, embedding_column
+from churn_spark.contract.columns import Contract, embedding_column
+from churn_spark.contract.folds import FOLDS
 from churn_spark.errors import ConfigError
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector
 from churn_spark.model.projection import Moments, Unseen, assemble_unseen, fit_projections, text_moments

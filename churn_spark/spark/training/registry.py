@@ -127,7 +127,9 @@ def check_columns(config: Config, model: ChurnModel) -> None:
     """The run's table contract must have the columns the model was trained with."""
     declared = {c.name: c.role for c in (*config.contract.columns, *config.contract.derived)}
     wanted = {c.name: c.role for c in model.contract.role("numeric", "categorical", "text")}
-    missing = sorted(n for n, role in wanted.items() if declared.get(n) != role)
+    missing = sorted(
+        {n for n, role in wanted.items() if declared.get(n) != role} | {*model.policy.columns} - {*declared}
+    )
     if missing:
         raise InputError(
             f"the model needs columns that the table contract lacks: {', '.join(missing)}",

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark.contract.columns import FOLDS, SPLITS, Contract
+from churn_spark.contract.columns import SPLITS, Contract
+from churn_spark.contract.folds import DIGITS, FOLDS, fold_salt
 from churn_spark.errors import InputError
 from churn_spark.settings.sections import Split
 
@@ -22,15 +23,15 @@ UNUSED = ("gap", "censored", "other_side")
 def with_split(df: DataFrame, contract: Contract, *, split: Split) -> DataFrame:
     """Add `split`: one of SPLITS, or of UNUSED for a row that must not be used (time splits only).
 
-    `hash` puts a customer on one side by a salted hash of the id, whatever the partitioning or the other
-    rows. `time` orders snapshots as learn < gap < test, the gap being the horizon in which a label forms, so that
+    `hash` puts a customer, or with groups a group, on one side by a salted hash, whatever the partitioning or the
+    other rows. `time` orders snapshots as learn < gap < test, the gap being the horizon in which a label forms, so that
     the test is a forecast; a snapshot's rows are used together. `group_time` also keeps each customer on one side;
     their rows on the other are `other_side`. A row is `censored`, whatever the mode, where its outcome could not be
     known yet: its snapshot lies less than the horizon before `split.observed_until`, by default the newest
     snapshot, since a table says nothing of the time after it. Raises InputError where too few are left.
     """
     mode = resolve_mode(contract, split=split)
-    is_test = bucket(contract.id.name, str(split.seed)) < round(split.test * BUCKETS)
+    is_test = bucket(unit_of(contract), str(split.seed)) < round(split.test * BUCKETS)
     side = F.when(is_test, "test").otherwise("learn")
     if contract.snapshot is None:
         return df.withColumn("split", side)
@@ -48,14 +49,22 @@ def with_split(df: DataFrame, contract: Contract, *, split: Split) -> DataFrame:
     return df.withColumn("split", F.when(F.col(day) > F.lit(last), "censored").otherwise(chosen))
 
 
-def fold_of(key: str, split: Split) -> Column:
-    """A number from 0 to FOLDS - 1 by another hash of the customer."""
-    return F.pmod(bucket(key, f"{split.seed}:fold"), F.lit(FOLDS)).cast("int")
+def unit_of(contract: Contract) -> Column:
+    """What stays together: the group, or the customer where there is none."""
+    customer = F.col(contract.id.name)
+    return F.coalesce(F.col(contract.group), customer) if contract.group else customer
 
 
-def bucket(key: str, salt: str) -> Column:
-    """A number from 0 to BUCKETS - 1 by hash of the salt and a column, wherever the row is."""
-    return F.pmod(F.xxhash64(F.lit(f"churn_spark:{salt}"), F.col(key)), F.lit(BUCKETS))
+def fold_of(contract: Contract, split: Split) -> Column:
+    """A number from 0 to FOLDS - 1 by another hash: `contract.folds.fold_of`."""
+    digest = F.sha2(F.concat(F.lit(fold_salt(split.seed)), unit_of(contract)), 256)
+    number = F.conv(F.substring(digest, 1, DIGITS), 16, 10).cast("bigint")
+    return F.pmod(number, F.lit(FOLDS)).cast("int")
+
+
+def bucket(unit: Column, salt: str) -> Column:
+    """A number from 0 to BUCKETS - 1 by hash of the salt and the unit, wherever the row is."""
+    return F.pmod(F.xxhash64(F.lit(f"churn_spark:{salt}"), unit), F.lit(BUCKETS))
 
 
 def resolve_mode(contract: Contract, *, split: Split) -> str:

@@ -10,11 +10,11 @@ import pytest
 import xgboost as xgb
 
 from churn_spark.contract.columns import SPLITS, Contract
-from churn_spark.evaluation.evaluate import evaluate
+from churn_spark.evaluation.evaluate import evaluate, terms_columns
 from churn_spark.model.calibration import IDENTITY
 from churn_spark.model.features import Categorical, FeatureSpec, Numeric, assemble
 from churn_spark.model.model import ChurnModel
-from churn_spark.model.policy import Policy
+from churn_spark.model.policy import campaign_policy
 from churn_spark.settings.layers import load_config
 from churn_spark.spark.training import evaluate as collected
 
@@ -38,8 +38,14 @@ def table() -> pd.DataFrame:
     return frame
 
 
-def fitted(frame: pd.DataFrame, *, value: str | None) -> ChurnModel:
-    config = load_config()
+OFFERS = [
+    {"name": "plain"},
+    {"name": "dear", "cost": 25, "accept_rate": 0.5, "who": {"plan_type": ["monthly"]}},
+]
+
+
+def fitted(frame: pd.DataFrame, **options: object) -> ChurnModel:
+    config = load_config(options=options)
     spec = FeatureSpec(
         numeric=(Numeric("age"), Numeric("tenure"), Numeric("spend_rate")),
         categorical=(Categorical("plan_type", ("monthly", "annual", "family")),),
@@ -49,23 +55,24 @@ def fitted(frame: pd.DataFrame, *, value: str | None) -> ChurnModel:
                        feature_types=spec.types, enable_categorical=True)  # fmt: skip
     booster = xgb.train({"objective": "binary:logistic", "max_depth": 3, "nthread": 1}, data, 15)
     contract = Contract(tuple(c for c in config.contract.columns if c.role != "text"))
-    policy = Policy(capacity=3_000)
-    return ChurnModel(
-        "", booster, spec, IDENTITY, policy, contract, config.text, {"customer_value_column": value}
-    )
+    policy = campaign_policy(config.decision, config.offers, typical={"spend_rate": 55.0})
+    return ChurnModel("", booster, spec, IDENTITY, policy, contract, config.text, {})
 
 
-@pytest.mark.parametrize("value", [None, "spend_rate"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"decision.customer_value": "spend_rate"}, {"offers": OFFERS, "decision.customer_value": 90.0}],
+)
 def test_a_large_table_is_measured_in_cells_and_comes_out_the_same(
-    spark, monkeypatch: pytest.MonkeyPatch, value: str | None
+    spark, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]
 ) -> None:
     frame = table()
-    df, model = spark.createDataFrame(frame), fitted(frame, value=value)
-    learnt = frame[frame["split"] == "learn"]
+    df, model = spark.createDataFrame(frame), fitted(frame, **{"decision.capacity": 3_000, **options})
+    learnt, policy = frame[frame["split"] == "learn"], model.policy
     margin = model.margin(assemble(model.spec, learnt, vectors={}))
+    terms = terms_columns(policy.terms(learnt, len(learnt))) if policy.has_own_terms else {}
     scored = pd.DataFrame({"label": learnt["churn"].astype(int), "margin": margin, "customer": learnt["customer_id"],
-                           "fold": np.arange(len(learnt)) % 5, "value": learnt["spend_rate"]})  # fmt: skip
-    scored = scored if value else scored.drop(columns="value")
+                           "fold": np.arange(len(learnt)) % 5, **terms})  # fmt: skip
     exact = collected.collect_scores(df, model, label="churn", learnt=scored)
     assert len(exact.rows) == ROWS
     monkeypatch.setattr(collected, "MAX_ROWS", 100)
@@ -119,6 +126,6 @@ def challenge_of(pairs: pd.DataFrame) -> object:
     from churn_spark.settings.sections import Split
     from churn_spark.spark.training.challenge import compare
 
-    model = fitted(table(), value=None)
+    model = fitted(table())
     champion = replace(model, manifest={**model.manifest, "split": Split().model_dump(mode="json")})
     return compare(pairs, model, champion, split=Split())

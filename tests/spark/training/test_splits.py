@@ -4,6 +4,7 @@ import datetime as dt
 
 import pytest
 
+from churn_spark.contract import folds
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.errors import InputError
 from churn_spark.settings.sections import Split
@@ -27,6 +28,40 @@ def test_with_split_by_hash_ignores_partitioning_and_other_rows(spark):
     assert other.join(first, ["customer_id", "split"], "left_anti").count() == 0
     wanted = {"learn": 0.7, "test": 0.3}
     assert shares(first) == pytest.approx(wanted, abs=0.03)
+
+
+def test_fold_of_is_the_same_in_spark_and_in_a_process(spark):
+    ids = ["C1", "00123", "Ünal", "", "🙂"]
+    df = spark.createDataFrame([(i,) for i in ids], "customer_id string")
+    found = {
+        r.customer_id: r.fold
+        for r in df.withColumn("fold", fold_of(Contract((ID,)), Split(seed=7))).collect()
+    }
+    assert found == {i: folds.fold_of(i, seed=7) for i in ids}
+
+
+HOUSEHOLD = Column(role="group", name="household")
+
+
+def test_with_split_keeps_a_group_together_and_a_customer_without_one_alone(spark):
+    rows = spark.range(600).selectExpr("concat('C', id) AS customer_id",
+                                       "if(id < 300, concat('H', id % 100), null) AS household")  # fmt: skip
+    split = with_split(rows, Contract((ID, HOUSEHOLD)), split=Split(test=0.4))
+    found = split.withColumn("fold", fold_of(Contract((ID, HOUSEHOLD)), Split())).collect()
+    of_household = {}
+    for row in found:
+        of_household.setdefault(row.household, set()).add((row.split, row.fold))
+    alone = of_household.pop(None)
+    assert len(of_household) == 100
+    assert all(len(parts) == 1 for parts in of_household.values())
+    assert len(alone) == 10
+
+
+def test_with_split_without_a_group_parts_households(spark):
+    rows = spark.range(300).selectExpr("concat('C', id) AS customer_id", "concat('H', id % 100) AS household")
+    parts = with_split(rows, Contract((ID,)), split=Split(test=0.4)).groupBy("household").agg(
+        {"split": "approx_count_distinct"})  # fmt: skip
+    assert parts.where("`approx_count_distinct(split)` > 1").count() > 20
 
 
 def test_with_split_seed_gives_another_split(spark):
