@@ -35,7 +35,7 @@ from churn_spark.model.crossfit import Choice, Learning, choose, lay_out, unseen
 from churn_spark.model.model import ChurnModel
 from churn_spark.model.policy import Policy, campaign_policy
 from churn_spark.model.projection import assemble_unseen
-from churn_spark.model.reasons import typical_values
+from churn_spark.model.reasons import flags, typical_values
 from churn_spark.model.sample import Sample, unit_of
 from churn_spark.model.search import require_optuna, search
 from churn_spark.model.trees import averaged
@@ -74,6 +74,7 @@ class Chosen:
     choice: Choice
     boosters: int  # published: one for each fold, or one
     typical: Mapping[str, float]  # medians of the learning rows, for the reasons
+    flags: Sequence[str]  # the columns of numbers that are yes or no
     policy: Policy  # before threshold and bands are known
 
 
@@ -146,9 +147,10 @@ def _choose(run: Run, df: DataFrame, sample: Sample) -> Chosen:
         run.record["search"] = list(choice.trials)
         run.config = config.model_copy(update={"training": choice.training})
         step |= {"inputs": len(inputs.spec.names), "tried": len(choice.trials), **choice.settings}
-    typical = typical_values(here.frame, (n.name for n in inputs.spec.numeric))
+    names = [n.name for n in inputs.spec.numeric]
+    typical, yes_or_no = typical_values(here.frame, names), flags(here.frame, names)
     policy = campaign_policy(config.decision, config.offers, typical=_typical_amounts(config, here.frame))
-    return Chosen(inputs, learning, choice, FOLDS if folded else 1, typical, policy)
+    return Chosen(inputs, learning, choice, FOLDS if folded else 1, typical, yes_or_no, policy)
 
 
 def _typical_amounts(config: Config, frame: pd.DataFrame) -> dict[str, float]:
@@ -357,6 +359,7 @@ def _provisional(run: Run, chosen: Chosen, booster: xgb.Booster) -> ChurnModel:
         "versions": run.record["versions"],
         "rows": run.record["rows"],
         "typical": dict(chosen.typical),
+        "flags": list(chosen.flags),
         "learned_until": run.record.get("learned_until"),
     }
     return ChurnModel(

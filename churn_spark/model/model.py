@@ -186,9 +186,10 @@ class ChurnModel:
 
     @cached_property
     def _wording(self) -> dict[str, reasons.Wording]:
-        typical = self.manifest.get("typical", {})
+        typical, flags = self.manifest.get("typical", {}), self.manifest.get("flags", ())
         return {
-            c.name: reasons.Wording(c.description, c.unit, typical.get(c.name)) for c in self.contract.columns
+            c.name: reasons.Wording(c.description, c.unit, typical.get(c.name), c.name in flags)
+            for c in self.contract.columns
         }
 
     def margin(self, matrix: Matrix) -> Matrix:

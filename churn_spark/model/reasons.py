@@ -23,11 +23,15 @@ LEAST_EFFECT, LEAST_SHARE = 0.1, 0.1  # log-odds, and of all effects together: w
 
 
 class Wording(NamedTuple):
-    """How a column is spoken of: its description and unit as declared, and the value that half of customers exceed."""
+    """How a column is spoken of: its description and unit as declared, and the value that half of customers exceed.
+
+    `is_flag`: its numbers are 1 for yes and 0 for no.
+    """
 
     description: str | None = None
     unit: str | None = None
     typical: float | None = None
+    is_flag: bool = False
 
 
 def typical_values(frame: pd.DataFrame, columns: Iterable[str]) -> dict[str, float]:
@@ -35,6 +39,11 @@ def typical_values(frame: pd.DataFrame, columns: Iterable[str]) -> dict[str, flo
     numeric = [c for c in columns if c in frame and pd.api.types.is_numeric_dtype(frame[c])]
     medians = {c: frame[c].astype("float64").median() for c in numeric if frame[c].notna().any()}
     return {c: float(f"{median:.4g}") for c, median in medians.items()}
+
+
+def flags(frame: pd.DataFrame, columns: Iterable[str]) -> list[str]:
+    """The numeric columns of the learning rows that are yes or no: 1 or 0, and both occur."""
+    return [c for c in columns if c in frame and set(frame[c].dropna().unique()) == {0, 1}]
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,8 @@ class _Words:
             return f"{_capital(self.name)} {be} not known, which {direction} the risk"
         if self.is_plural:
             direction = "raise" if effect > 0 else "lower" if effect < 0 else "do not change"
-        subject = self._word(written) if isinstance(value, str) else self._amount(written)
+        is_code = self.wording.is_flag and written in ("0", "1")
+        subject = self._word(written) if is_code or isinstance(value, str) else self._amount(written)
         return f"{subject} {direction} the risk"
 
     def _amount(self, written: str) -> str:

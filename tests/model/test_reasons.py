@@ -3,7 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from churn_spark.model.reasons import Wording, grouped_contributions, in_words, typical_values, worth_naming
+from churn_spark.model.reasons import (
+    Wording,
+    flags,
+    grouped_contributions,
+    in_words,
+    typical_values,
+    worth_naming,
+)
 
 SOURCES = ["age", "plan", "note", "note"]
 
@@ -77,6 +84,23 @@ def test_in_words_speaks_the_companys_words() -> None:
     assert said(2.0, description="a comment that is too long to be read as the name of a column") == (
         "Tenure of 2 raises the risk"
     )
+
+
+def test_numbers_that_are_yes_or_no_are_told_in_words() -> None:
+    frame = pd.DataFrame({"paperless": [0.0, 1, np.nan], "visits": [0.0, 1, 2], "gone": [1.0, 1, 1]})
+    assert flags(frame, ["paperless", "visits", "gone", "elsewhere"]) == ["paperless"]
+
+    def said(value: float, **wording: object) -> str | None:
+        effects, words = np.array([[0.5, 0.0]], np.float32), {"paperless": Wording(**wording)}  # type: ignore[arg-type]
+        told = in_words(
+            effects, ["paperless"], {"paperless": [value]}, quotes={}, templates={}, wording=words
+        )
+        return told.top(1)[2][0]
+
+    assert said(1.0, is_flag=True, typical=0.0) == "Paperless raises the risk"
+    assert said(0.0, is_flag=True, typical=1.0) == "Paperless: no raises the risk"
+    assert said(2.0, is_flag=True) == "Paperless of 2 raises the risk"  # not seen in training
+    assert said(1.0) == "Paperless of 1 raises the risk"
 
 
 def test_typical_values_are_medians_of_numbers_that_are_there() -> None:
