@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from scipy.special import ndtr, stdtrit
 
 from churn_spark.arrays import Floats
 from churn_spark.evaluation.counts import (
@@ -72,11 +73,8 @@ def evaluate(
     for name, mask in masks.items():
         values, spread = _with_resamples(rows[mask], draws, policy, cutoff)
         n = round(rows["weight"][mask].sum())
-        tables.append(
-            _interval(values, spread, few=values["true_positive"] < FEWEST).assign(
-                split=split, slice=name, n=n
-            )
-        )
+        found = _interval(values, spread, _drawn(rows[mask], policy), caught=values["true_positive"])
+        tables.append(found.assign(split=split, slice=name, n=n))
     columns = ["split", "slice", "metric", "value", "ci_low", "ci_high", "n"]
     return pd.concat(tables, ignore_index=True)[columns]
 
@@ -103,8 +101,8 @@ def compare(
         draws = _draws(rows, resamples=resamples, seed=seed)
         results.append(_with_resamples(rows, draws, policy, policy.threshold))
     (old, old_spread), (new, new_spread) = results
-    few = min(old["true_positive"], new["true_positive"]) < FEWEST
-    return _interval(new - old, new_spread - old_spread, few=few)
+    caught = min(old["true_positive"], new["true_positive"])
+    return _interval(new - old, new_spread - old_spread, _drawn(rows, policy), caught=caught)
 
 
 def agreement(new: ArrayLike, old: ArrayLike, *, weight: ArrayLike = 1.0) -> dict[str, float]:
@@ -259,15 +257,45 @@ def _resampled(rows: pd.DataFrame, draws: Floats, score: str, cutoff: float) -> 
     return Counts(mean, drawn(churned), drawn(brings - churned), *money)
 
 
-def _interval(values: pd.Series, spread: pd.DataFrame, *, few: bool) -> pd.DataFrame:
-    """The 95 % percentile interval, widened to the value; NaN where resampling cannot give one."""
-    low, high = spread.quantile(0.025), spread.quantile(0.975)
-    unknown = [*WITHOUT_INTERVAL, *(BY_CUTOFF if few else ())]
-    table = pd.DataFrame(
-        {"value": values, "ci_low": low.clip(upper=values), "ci_high": high.clip(lower=values)}
+class Drawn(NamedTuple):
+    """How many units are drawn that metrics rest on: of the rarer kind, and of churners above the threshold."""
+
+    rarer: float
+    caught: float
+
+
+def _drawn(rows: pd.DataFrame, policy: Policy) -> Drawn:
+    churned, above = rows["label"] == 1, rows["probability"] >= policy.threshold
+    counts = [rows[of].groupby("unit")["chance"].first().sum() for of in (churned, ~churned, churned & above)]
+    return Drawn(min(counts[:2]), counts[2])
+
+
+def _interval(values: pd.Series, spread: pd.DataFrame, drawn: Drawn, *, caught: float) -> pd.DataFrame:
+    """The 95 % percentile interval, widened to the value; NaN where resampling cannot give one.
+
+    Resamples of few units vary too little: the percentiles are as far out as Student's t is beyond the normal
+    (Hesterberg 2015).
+    """
+    table = pd.DataFrame({"value": values, "ci_low": np.nan, "ci_high": np.nan})
+    for units, names in (
+        (drawn.rarer, [m for m in values.index if m not in BY_CUTOFF]),
+        (drawn.caught, list(BY_CUTOFF)),
+    ):
+        ends = spread[names].quantile([_tail(units), 1 - _tail(units)])
+        table.loc[names, ["ci_low", "ci_high"]] = ends.to_numpy().T
+    table["ci_low"], table["ci_high"] = (
+        table["ci_low"].clip(upper=values),
+        table["ci_high"].clip(lower=values),
     )
+    unknown = [*WITHOUT_INTERVAL, *(BY_CUTOFF if caught < FEWEST else ())]
     table.loc[unknown, ["ci_low", "ci_high"]] = np.nan
     return table.rename_axis("metric").reset_index()
+
+
+def _tail(units: float) -> float:
+    """The share of resamples beyond either end of the interval, for a metric that rests on so many units."""
+    others = max(units - 1, 1.0)
+    return float(ndtr(stdtrit(others, 0.025) * np.sqrt(max(units, 2.0) / others)))
 
 
 def _slice_masks(slices: pd.DataFrame, weight: pd.Series, min_slice: int) -> dict[str, NDArray[np.bool_]]:

@@ -144,9 +144,9 @@ def test_count_splits_counts_every_row_and_wants_both_classes(spark):
 
 def test_fold_of_a_customer_is_the_same_wherever_the_row_is(spark):
     ids = spark.range(3000).selectExpr("concat('C', id) AS customer_id")
-    folds = ids.withColumn("fold", fold_of("customer_id", Split()))
-    counts = {r.fold: r["count"] for r in folds.groupBy("fold").count().collect()}
+    placed = ids.withColumn("fold", fold_of(Contract((ID,)), Split()))
+    counts = {r.fold: r["count"] for r in placed.groupBy("fold").count().collect()}
     assert sorted(counts) == [0, 1, 2, 3, 4]
     assert min(counts.values()) > 500
-    again = ids.repartition(5).withColumn("fold", fold_of("customer_id", Split()))
-    assert again.join(folds, ["customer_id", "fold"], "left_anti").count() == 0
+    again = ids.repartition(5).withColumn("fold", fold_of(Contract((ID,)), Split()))
+    assert again.join(placed, ["customer_id", "fold"], "left_anti").count() == 0
