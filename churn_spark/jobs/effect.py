@@ -60,7 +60,7 @@ def effect(config: Config, day: dt.date) -> list[str]:
         f"recommended on {day}: {_words(contacted)}",
         f"held out, of the same expected value: {_words(held)}",
         f"contact keeps {found.value:.1%} of them (95 % interval {found.low:.1%} to {found.high:.1%}), "
-        f"an accept rate of {rate:.2f} (decision.accept_rate: {config.decision.accept_rate:.2f})",
+        f"an accept rate of {rate:.2f} (decision.accept_rate: {config.decision.accept_rate})",
         *(
             [f"{unknown:,} of them are not in the raw table, or without a label: not counted"]
             if unknown

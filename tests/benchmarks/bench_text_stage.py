@@ -149,7 +149,7 @@ def compare_udfs(count: int, rounds: int) -> None:
     from churn_spark.spark.session import get_session
 
     spark = get_session(conf={"spark.master": "local[2]"})
-    texts = [" ".join(note.split()[:68]) for note in notes(count)]
+    texts = [" ".join(note.split()[:78]) for note in notes(count)]
     ways = {"pandas UDFs": worker.computed, "mapInArrow": by_arrow}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as name:

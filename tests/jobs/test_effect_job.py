@@ -44,7 +44,7 @@ def test_effect_says_whom_contact_kept(
         f"recommended on {DAY}: 199 customers, 39 left (19.6%)",
         "held out, of the same expected value: 60 customers, 30 left (50.0%)",
         "contact keeps 30.4% of them (95 % interval 16.7% to 43.6%), an accept rate of 0.61 "
-        "(decision.accept_rate: 0.30)",
+        "(decision.accept_rate: 0.3)",
         "1 of them are not in the raw table, or without a label: not counted",
     ]
 
