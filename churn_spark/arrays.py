@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 Matrix = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 class Columns(Protocol):
@@ -50,6 +51,19 @@ def vector_matrix(column: pa.ChunkedArray, dimension: int) -> Matrix:
     matrix = np.full((len(array), dimension), np.nan, np.float32)
     matrix[np.asarray(array.is_valid())] = rows
     return matrix
+
+
+def vectors_matrix(column: pa.ChunkedArray, dimension: int, most: int) -> Matrix:
+    """An Arrow column of lists of vectors, at most so many, side by side; NaN where there are fewer."""
+    if most == 1:
+        return vector_matrix(column, dimension)
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    counts = np.asarray(pc.fill_null(pc.list_value_length(array), 0))
+    matrix = np.full((len(array), most, dimension), np.nan, np.float32)
+    row = np.repeat(np.arange(len(array)), counts)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    matrix[row, place] = vector_matrix(pc.list_flatten(array), dimension)
+    return matrix.reshape(len(array), most * dimension)
 
 
 def vector_array(matrix: Matrix) -> pa.BinaryArray:

@@ -8,7 +8,8 @@ derive from declared ones stand here too.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -50,9 +51,6 @@ class Column(BaseModel):
         None, description="comment on the column in every table, and its name in reasons"
     )
     unit: str | None = Field(None, description="unit of its values, for the reasons in words")
-    of: str = Field(
-        "", description="whose history it tells; empty for a column of the raw table", exclude=True
-    )
     generated: bool = Field(False, description="an id made from the row's content, where no column is one")
     decimal: Literal[".", ","] | None = Field(None, description="decimal mark, if not that of `input`")
     thousands: Literal[",", ".", " ", "'", "none"] | None = Field(None, description="mark between thousands")
@@ -150,18 +148,20 @@ def _word(value: Any) -> str:
 class Contract:
     """The declared columns, in order, and the few questions everybody asks of them.
 
-    `history` adds columns that are computed, not read; `grouped_by` names the column of groups, where none has that
-    role.
+    `history` adds columns that are computed, not read; `tables` are the columns of each table of events it reads.
+    `grouped_by` names the column of groups, where none has that role.
     """
 
     columns: tuple[Column, ...]
     history: HistoryPlan = NO_HISTORY
     grouped_by: str | None = None
+    tables: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
 
     @cached_property
     def derived(self) -> tuple[Column, ...]:
-        """The columns that history adds, all of them numeric."""
-        return tuple(Column(name=name, role="numeric") for name in self.history.sources)
+        """The columns that history adds: numbers, and the notes of tables of events."""
+        numbers = (Column(name=name, role="numeric") for name in self.history.sources)
+        return (*numbers, *(Column(name=name, role="text") for name in self.history.notes))
 
     def role(self, *roles: Role) -> tuple[Column, ...]:
         """The columns with one of these roles, in declared order; derived ones last."""
@@ -179,6 +179,11 @@ class Contract:
     @property
     def label(self) -> Column | None:
         return next(iter(self.role("label")), None)
+
+    @property
+    def without_label(self) -> Contract:
+        """The columns that a table has whose label is made of another one."""
+        return replace(self, columns=tuple(c for c in self.columns if c.role != "label"))
 
     @property
     def snapshot(self) -> Column | None:
@@ -203,6 +208,18 @@ class Contract:
         """The columns that identify a row: the id, and the snapshot date where there is one."""
         return (self.id.name, self.snapshot.name) if self.snapshot else (self.id.name,)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As a package keeps it."""
+        tables = {name: _declared(columns) for name, columns in self.tables.items()}
+        return {"columns": _declared(self.columns), "history": self.history.to_dict(), "tables": tables}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Contract:
+        """That of a package's manifest, whose split names the groups."""
+        tables = {name: _columns(declared) for name, declared in value.get("tables", {}).items()}
+        group = value.get("split", {}).get("group")
+        return cls(_columns(value["columns"]), HistoryPlan.from_dict(value["history"]), group, tables)
+
     @property
     def label_basis(self) -> str:
         """panel where labels were observed after a snapshot, else cross_section."""
@@ -214,6 +231,14 @@ class Contract:
         return tuple(
             c for c in self.columns if c.role in ("numeric", "categorical", "date", "group", "passthrough")
         )
+
+
+def _declared(columns: Iterable[Column]) -> dict[str, Any]:
+    return {c.name: c.model_dump(mode="json", by_alias=True, exclude_none=True) for c in columns}
+
+
+def _columns(declared: Mapping[str, Mapping[str, Any]]) -> tuple[Column, ...]:
+    return tuple(Column(**{**column, "name": name}) for name, column in declared.items())
 
 
 def summary_column(column: str) -> str:

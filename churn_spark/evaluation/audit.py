@@ -282,8 +282,11 @@ def panel_findings(shared: int, customers: int) -> list[Finding]:
 
 
 def text_findings(columns: Sequence[str], ablations: Ablations) -> list[Finding]:
-    """Notes that alone beat a table that ranks by more than chance; honest ones seldom do (De Caigny et al. 2020)."""
-    if not (ablations.gain.low > 0 and ablations.table.low > TABLE_RANKS):
+    """Notes that alone beat a table that ranks by more than chance; honest ones seldom do (De Caigny et al. 2020).
+
+    `columns` are those whose notes no date says to be earlier.
+    """
+    if not (columns and ablations.gain.low > 0 and ablations.table.low > TABLE_RANKS):
         return []
     says = (
         f"among customers with a note, {', '.join(columns)} alone reaches ROC-AUC {number(ablations.text.value)}, "

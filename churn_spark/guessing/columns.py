@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -17,8 +17,9 @@ from churn_spark.contract.columns import INNER, RESERVED, Column
 from churn_spark.contract.rules import check_value
 from churn_spark.contract.values import FALSE, TRUE, word
 from churn_spark.evaluation.audit import single_column_aucs, sounds_after_the_event
+from churn_spark.guessing import past
 from churn_spark.guessing.content import Content, Settings, table_notation
-from churn_spark.guessing.words import CUSTOMER, ID, LABELS, LEFT, SNAPSHOT, STAYED
+from churn_spark.guessing.words import CUSTOMER, ID, LABELS, LEFT, STAYED
 
 MOST_CATEGORIES = 200
 LEAST_LEAVERS = 5  # with a value that no other customer has
@@ -32,10 +33,11 @@ class Guess(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The guessed columns, and how the whole table is written."""
+    """The guessed columns, how the whole table is written, and sections besides: what it tells of time."""
 
     guesses: tuple[Guess, ...]
     notation: Settings
+    sections: Mapping[str, Any] = {}
 
 
 def guess_table(frame: pd.DataFrame, *, max_auc: float = 0.995, separator: str = ",") -> Table:
@@ -45,22 +47,41 @@ def guess_table(frame: pd.DataFrame, *, max_auc: float = 0.995, separator: str =
     something known only after a customer left, that only leavers have, or that alone separates the classes with a
     ROC-AUC above `max_auc`, gets role ignore and says so.
     """
-    names = _names(map(str, frame.columns))
+    names = column_names(map(str, frame.columns))
     contents = [Content.of(str(s), n, frame[s]) for s, n in zip(frame, names, strict=True)]
     notation = table_notation(contents, separator)
-    snapshot = next(
-        (c for c in contents if SNAPSHOT.search(c.name) and c.date() is not None and c.distinct > 1), None
-    )
+    snapshot = past.panel_date(contents, frame)
     key, why = _id(contents, frame, snapshot)
     label = _label([c for c in contents if c is not key])
-    guesses = [_guess(c, notation, is_id=c is key, label=label) for c in contents]
+    left = past.leaving_date(contents) if label is None and snapshot is not None else None
+    log = past.event_log(contents, notation) if label is None and snapshot is None else None
+    if log is not None:
+        return Table(_made_columns(log), {**notation, **(log.date.date() or {})}, past.log_layer(log))
+    kinds = _Kinds(key, label, snapshot, left)
+    guesses = [_guess(c, notation, kinds) for c in contents]
     guesses = _without_copies(guesses, contents)
     if label is not None:
         guesses = _with_leaks(guesses, frame, label.content, label.column(), max_auc=max_auc)
     if key is None:
         name = next(n for n in ("row_id", "row_id_2", "churn_row_id") if n not in names)
         guesses = [Guess(Column(name=name, role="id", generated=True), why), *guesses]
-    return Table(tuple(guesses), notation)
+    made = {"label": {"from": left.name, "horizon_days": past.HORIZON_DAYS}} if left is not None else {}
+    return Table(tuple(guesses), notation, made)
+
+
+def _made_columns(log: past.Log) -> tuple[Guess, ...]:
+    """The columns of the panel that is made of a log."""
+    customer, many = log.customer, past.log_name(log)
+    return (
+        Guess(Column(name=customer.name, role="id", source=customer.source), customer.why),
+        Guess(Column(name="month", role="snapshot"), f"made: the end of each month, {log.date.why}"),
+        Guess(Column(name=many, role="numeric"), "made: how many there were in the month"),
+        *(Guess(Column(name=v.source, role="numeric"), "made: its sum in the month") for v in log.values),
+        Guess(
+            Column(name="churn", role="label"),
+            "made: none any more within label.horizon_days; DECIDE how many",
+        ),
+    )
 
 
 def guess_columns(frame: pd.DataFrame, *, max_auc: float = 0.995) -> list[Guess]:
@@ -71,7 +92,7 @@ def guess_columns(frame: pd.DataFrame, *, max_auc: float = 0.995) -> list[Guess]
 # -- names ----------------------------------------------------------------------------------------------
 
 
-def _names(sources: Iterable[str]) -> list[str]:
+def column_names(sources: Iterable[str]) -> list[str]:
     """A name for each column; one that another has already gets a number."""
     names: list[str] = []
     for name in map(_name, sources):
@@ -158,21 +179,31 @@ def _as_label(content: Content) -> Label | None:
 # -- one column -----------------------------------------------------------------------------------------
 
 
-def _guess(content: Content, table: Settings, *, is_id: bool, label: Label | None) -> Guess:
+class _Kinds(NamedTuple):
+    """The columns of a table that stand out."""
+
+    key: Content | None
+    label: Label | None
+    snapshot: Content | None
+    left: Content | None
+
+
+def _guess(content: Content, table: Settings, kinds: _Kinds) -> Guess:
     source = {} if content.source == content.name else {"source": content.source}
 
     def declared(role: Any, why: str = content.why, **rules: Any) -> Guess:
         return Guess(Column(name=content.name, role=role, **source, **rules), why)
 
-    if is_id:
+    if content is kinds.key:
         return declared("id")
-    if label is not None and content is label.content:
-        return _guessed_label(label, source)
+    if kinds.label is not None and content is kinds.label.content:
+        return _guessed_label(kinds.label, source)
     if content.distinct < 2:
         return declared("ignore", f"{content.why}: nothing to learn from")
     if (date := content.date()) is not None:
-        role = "snapshot" if SNAPSHOT.search(content.name) else "passthrough"
-        return declared(role, f"dates, {content.why}", type="date", **date)
+        role = "snapshot" if content is kinds.snapshot else "date"
+        why = "the label is made of it" if content is kinds.left else "dates"
+        return declared(role, f"{why}, {content.why}", **date)
     if content.distinct > 2 and (number := content.number(table)) is not None:
         return declared(
             "numeric", **number, **_bounds(content, Column(role="numeric", **{**table, **number}))
@@ -210,6 +241,7 @@ def _without_copies(guesses: Sequence[Guess], contents: Sequence[Content]) -> li
         is_copy = twin != content.name and guess.column.role in (
             "numeric",
             "categorical",
+            "date",
             "passthrough",
             "text",
         )
@@ -250,7 +282,7 @@ def _only_leavers(guess: Guess, rows: pd.DataFrame, y: pd.Series) -> bool:
 
 def _unless_leak(guess: Guess, auc: float, only_leavers: bool, *, max_auc: float) -> Guess:
     column = guess.column
-    if column.role not in ("numeric", "categorical", "passthrough"):
+    if column.role not in ("numeric", "categorical", "date", "passthrough"):
         return guess
     if only_leavers:
         return _ignored(guess, f"suspected leak: only customers who left have a value (was {column.role})")

@@ -19,7 +19,7 @@ def as_yaml(table: Table, *, raw: str, form: Mapping[str, Any] | None = None) ->
     roles = [g.column.role for g in table.guesses]
     todo = (
         ["# No column looks like the label (who left): give one the role label."]
-        if "label" not in roles
+        if "label" not in roles and "label" not in table.sections
         else []
     )
     written = {**(form or {}), **table.notation}
@@ -27,7 +27,7 @@ def as_yaml(table: Table, *, raw: str, form: Mapping[str, Any] | None = None) ->
         [
             "# A guess from names and contents: read every line, above all the roles and what is ignored.",
             f"#   churn-spark train --raw {raw} --config THIS_FILE --dry-run",
-            "# Roles: id, snapshot, label, numeric, categorical, text, passthrough, ignore.",
+            "# Roles: id, snapshot, label, numeric, categorical, date, text, passthrough, ignore.",
             *todo,
             *(
                 ["input:", *(f"  {key}: {_plain(value)}" for key, value in written.items())]
@@ -36,6 +36,7 @@ def as_yaml(table: Table, *, raw: str, form: Mapping[str, Any] | None = None) ->
             ),
             "columns:",
             *(f"{line:<{width}}  # {why}" for line, why in lines.items()),
+            *_sections(table.sections),
             "",
         ]
     )
@@ -46,7 +47,14 @@ def _spec(column: Column) -> str:
     return ", ".join(f"{k}: {_plain(v)}" for k, v in {"role": column.role, **written}.items())
 
 
+def _sections(sections: Mapping[str, Any]) -> list[str]:
+    """Sections of a layer, as YAML."""
+    return [f"{name}: {_plain(section)}" for name, section in sections.items()]
+
+
 def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_plain(k)}: {_plain(v)}' for k, v in value.items())}}}"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):

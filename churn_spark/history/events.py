@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from churn_spark.contract.history import LIFETIME
+from churn_spark.contract.history import LIFETIME, REOPENED
 from churn_spark.history.rows import Ints, Numbers, Places
 
 
@@ -34,14 +34,47 @@ def event_history(
     deviation of the days between events, and how many mean gaps the last event lies back (all NaN where too few
     events are known). `days` holds whole customers.
     """
-    end = _place(days, customer, day - delay)
-    begin = _place(days, customer, np.full(len(day), np.iinfo(np.int32).min))
+    begin, end = _begin(days, customer, day - delay, LIFETIME), _place(days, customer, day - delay)
     for window in windows:
-        since = begin if window == LIFETIME else _place(days, customer, day - delay - window)
+        since = _begin(days, customer, day - delay, window)
         yield _sums(days.count, since, end).astype(np.float64)
         for values in days.sums.values():
             yield _sums(values, since, end).astype(np.float64)
     yield from _rhythm(days.day, begin, end, day)
+
+
+def fact_history(
+    days: Days, customer: Ints, day: Ints, *, fact: str, windows: tuple[int, ...], delay: int = 0
+) -> Iterator[Numbers]:
+    """What became known of events as of each (customer, day): by window the mean, NaN where nothing did, or a count."""
+    end = _place(days, customer, day - delay)
+    for window in windows:
+        begin = _begin(days, customer, day - delay, window)
+        count = _sums(days.count, begin, end).astype(np.float64)
+        mean = _sums(days.sums[fact], begin, end) / np.where(count > 0, count, np.nan)
+        yield count if fact == REOPENED else mean
+
+
+def so_far(days: Days, customer: Ints, day: Ints, *, delay: int = 0) -> Numbers:
+    """How often it had happened as of each (customer, day)."""
+    begin, end = _begin(days, customer, day - delay, LIFETIME), _place(days, customer, day - delay)
+    return _sums(days.count, begin, end).astype(np.float64)
+
+
+def newest(
+    days: Days, customer: Ints, day: Ints, *, count: int, within: int = LIFETIME, delay: int = 0
+) -> Places:
+    """The places of the last `count` days as of each (customer, day), the newest first; -1 where there is none."""
+    begin, end = _begin(days, customer, day - delay, within), _place(days, customer, day - delay)
+    places = end[:, None] - 1 - np.arange(count)
+    return np.where(places >= begin[:, None], places, -1)
+
+
+def _begin(days: Days, customer: Ints, last: Ints, window: int) -> Places:
+    """How many of the sorted days lie before a window of each (customer, last day of the window)."""
+    return _place(
+        days, customer, last - window if window != LIFETIME else np.full(len(last), np.iinfo(np.int32).min)
+    )
 
 
 def _place(days: Days, customer: Ints, day: Ints) -> Places:

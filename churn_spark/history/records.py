@@ -8,22 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from churn_spark.contract.columns import Column, Contract
-from churn_spark.contract.history import EventPlan
+from churn_spark.contract.history import DATE, KNOWN_AT, RESOLVED, SATISFACTION, TEXT, EventPlan
 from churn_spark.contract.rules import Problem, check_record
-from churn_spark.history.rows import Numbers
-from churn_spark.history.table import CUSTOMER, DAY, KIND, SNAPSHOT, history, value_column
+from churn_spark.history.table import CUSTOMER, DAY, KIND, SNAPSHOT, history, last_notes, layout, value_column
 
 EPOCH = dt.date(1970, 1, 1)
 Record = Mapping[str, Any]
+ASKED = "_asked"  # whether a row of the table is one that is to be scored
 
 
 @dataclass(frozen=True)
 class Past:
     """What a process knows of earlier days: raw rows of earlier snapshots, raw rows of each table of events.
 
-    Rows of an event name the customer as the contract's id, the day as `date`, and the values by their names.
+    Rows have the columns of the raw tables, under their names there or under those of the contract.
     """
 
     snapshots: Iterable[Record] | None = None
@@ -32,42 +33,36 @@ class Past:
     def missing(self, contract: Contract) -> list[Problem]:
         """What the contract's history reads and was not given."""
         plan = contract.history
-        absent = ["earlier snapshots"] if plan.reads_panel and self.snapshots is None else []
-        absent += [f"the table {event.name}" for event in plan.events if event.name not in self.events]
-        return [Problem("history_missing", f"{what} were not given", ()) for what in absent]
+        absent = ["earlier snapshots were"] if plan.reads_panel and self.snapshots is None else []
+        absent += [f"the table {event.name} was" for event in plan.events if event.name not in self.events]
+        return [Problem("history_missing", f"{what} not given", ()) for what in absent]
 
 
 def records_history(
     rows: Sequence[Record], contract: Contract, past: Past, *, as_of: dt.date
-) -> dict[str, Numbers]:
-    """Every column of the contract's history for checked rows, in their order.
+) -> dict[str, Any]:
+    """Every column of the contract's history for checked rows, in their order: numbers, and notes as `last_notes`.
 
     A row is looked at on the day of its snapshot, or on `as_of` where it names none. Rows do not see one another.
     """
-    plan = contract.history
-    earlier = _by_customer(past.snapshots or (), contract.used, contract)
-    happened = {
-        e.name: _by_customer(past.events.get(e.name, ()), _columns(e, contract), contract)
-        for e in plan.events
-    }
-    table = [
+    plan, key = contract.history, contract.id.name
+    earlier = _by_customer(past.snapshots or (), contract.used, key, needed=contract.key)
+    happened = {}
+    for event in plan.events:
+        columns = contract.tables[event.name]
+        counts = [c.name for c in columns if c.name in (key, DATE) or c.required]
+        happened[event.name] = _by_customer(past.events.get(event.name, ()), columns, key, needed=counts)
+    lines = [
         line
         for place, row in enumerate(rows)
         for line in _lines(place, row, contract, earlier, happened, as_of)
     ]
-    strings = {
-        CUSTOMER: pa.int64(),
-        DAY: pa.int32(),
-        KIND: pa.string(),
-        **dict.fromkeys(plan.categorical, pa.string()),
-    }
-    whole = {**strings, **dict.fromkeys(plan.dates, pa.int32()), **dict.fromkeys(plan.numeric, pa.float64())}
-    names = [*whole, *(value_column(e.name, v) for e in plan.events for v in e.values)]
-    columns = {n: pa.array([line.get(n) for line in table], whole.get(n, pa.float64())) for n in names}
-    order = [(n, "ascending") for n in (CUSTOMER, DAY, KIND, *sorted(set(names) - {CUSTOMER, DAY, KIND}))]
-    ordered = pa.table({**columns, "_asked": [line["_asked"] for line in table]}).sort_by(order)
-    asked = ordered.filter(pa.compute.equal(ordered.column(KIND), SNAPSHOT)).column("_asked").to_numpy()
-    return {name: values[asked] for name, values in history(ordered, plan).items()}
+    types = {CUSTOMER: pa.int64(), DAY: pa.int32(), KIND: pa.string(), **layout(plan), ASKED: pa.bool_()}
+    lines.sort(key=lambda line: [(line.get(n) is not None, line.get(n)) for n in types if n != ASKED])
+    ordered = pa.table({n: pa.array([line.get(n) for line in lines], t) for n, t in types.items()})
+    asked = ordered.filter(pc.equal(ordered.column(KIND), SNAPSHOT)).column(ASKED).to_numpy()
+    told = {**history(ordered, plan), **last_notes(ordered, plan)}
+    return {name: values[asked] for name, values in told.items()}
 
 
 def _lines(
@@ -79,36 +74,46 @@ def _lines(
     as_of: dt.date,
 ) -> Iterator[dict[str, Any]]:
     """The lines of one record in the table of snapshots and events: its customer's past, and itself."""
-    key, snapshot = row[contract.id.name], contract.snapshot
+    key, snapshot, plan = row[contract.id.name], contract.snapshot, contract.history
     today = (row.get(snapshot.name) if snapshot else None) or as_of
-    before = [r for r in earlier.get(key, ()) if snapshot and r[snapshot.name] < today]
-    for known, day in ((row, today), *((r, r[snapshot.name]) for r in before if snapshot)):
-        plan = contract.history
+    before = (
+        [(r, r[snapshot.name]) for r in earlier.get(key, ()) if r[snapshot.name] < today] if snapshot else []
+    )
+    for known, day in ((row, today), *before):
         values = {n: known.get(n) for n in (*plan.numeric, *plan.categorical)}
         dates = {n: _day(known[n]) for n in plan.dates if known.get(n) is not None}
-        yield {CUSTOMER: place, DAY: _day(day), KIND: SNAPSHOT, "_asked": known is row, **values, **dates}
-    for event in contract.history.events:
-        for line in happened[event.name].get(key, ()):
-            sums = {value_column(event.name, v): line[v] for v in event.values}
-            yield {CUSTOMER: place, DAY: _day(line["date"]), KIND: event.name, "_asked": False, **sums}
+        yield {CUSTOMER: place, DAY: _day(day), KIND: SNAPSHOT, ASKED: known is row, **values, **dates}
+    for event in plan.events:
+        for happening in happened[event.name].get(key, ()):
+            for line in dated_facts(happening, event):
+                yield {CUSTOMER: place, ASKED: False, **line}
+
+
+def dated_facts(row: Record, event: EventPlan) -> Iterator[dict[str, Any]]:
+    """An event, and what became known of it, each on the day from which on it was known; none before the event."""
+
+    def on(day: dt.date, kind: str, **values: Any) -> dict[str, Any]:
+        return {DAY: _day(max(day, row.get(KNOWN_AT) or day)), KIND: kind, **values}
+
+    values = {value_column(event.name, v): row[v] for v in event.values}
+    yield on(row[DATE], event.name, **values, **({event.text: row[TEXT]} if event.notes else {}))
+    for fact in event.facts:
+        day = row[RESOLVED if fact == SATISFACTION else fact]
+        if day is not None and day >= row[DATE] and row[fact] is not None:
+            name = value_column(event.name, fact)
+            yield on(day, name, **{name: row[fact] if fact == SATISFACTION else (day - row[DATE]).days})
 
 
 def _by_customer(
-    records: Iterable[Record], columns: Sequence[Column], contract: Contract
+    records: Iterable[Record], columns: Sequence[Column], key: str, *, needed: Sequence[str]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Checked records by customer; one without a usable customer or day is left out, as a job would."""
+    """Checked records by customer; one without what is needed of it is left out, as a job would."""
     rows: dict[str, list[dict[str, Any]]] = {}
-    days = [c.name for c in columns if c.role == "snapshot"]
     for record in records:
         values, _ = check_record(record, columns)
-        if all(values.get(name) is not None for name in (contract.id.name, *days)):
-            rows.setdefault(values[contract.id.name], []).append(values)
+        if all(values[name] is not None for name in needed):
+            rows.setdefault(values[key], []).append(values)
     return rows
-
-
-def _columns(event: EventPlan, contract: Contract) -> tuple[Column, ...]:
-    day = Column(name="date", role="snapshot")
-    return (contract.id, day, *(Column(name=value, role="numeric") for value in event.values))
 
 
 def _day(date: dt.date) -> int:

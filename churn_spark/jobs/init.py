@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from churn_spark.guessing.columns import guess_table
+from churn_spark.guessing.columns import Table, column_names, guess_table
 from churn_spark.guessing.form import guess_form
 from churn_spark.guessing.layer import as_yaml
+from churn_spark.guessing.past import ticket_layer
 from churn_spark.settings.locations import is_table_name
 from churn_spark.settings.sections import Config, Input
 from churn_spark.spark.input.files import format_of, list_files, literal, reading
@@ -25,7 +27,21 @@ def propose(spark: SparkSession, config: Config) -> str:
     settings = config.input.model_copy(update=form)
     frame = read_undeclared(spark, config.raw, settings=settings, rows=ROWS)
     table = guess_table(frame, max_auc=config.leakage.max_auc, separator=settings.separator)
+    if config.tickets is not None and config.tickets.raw is not None:
+        table = table._replace(
+            sections={**table.sections, **_tickets(spark, config.tickets.raw, frame, table, settings)}
+        )
     return as_yaml(table, raw=config.raw, form={**config.input.model_dump(exclude_defaults=True), **form})
+
+
+def _tickets(
+    spark: SparkSession, raw: str, customers: pd.DataFrame, table: Table, settings: Input
+) -> dict[str, Any]:
+    """The section of a table of tickets beside that of the customers."""
+    tickets = read_undeclared(spark, raw, settings=settings, rows=ROWS)
+    key = next(g.column for g in table.guesses if g.column.role == "id")
+    ids = customers[key.raw_name] if key.raw_name in customers else pd.Series(dtype=str)
+    return ticket_layer(tickets, column_names(map(str, tickets.columns)), ids=ids, raw=raw)
 
 
 def _form(spark: SparkSession, config: Config) -> dict[str, Any]:

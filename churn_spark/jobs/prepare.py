@@ -11,10 +11,12 @@ from pyspark.sql import functions as F
 
 from churn_spark.contract import published as schemas
 from churn_spark.contract.columns import Contract, summary_column
+from churn_spark.contract.history import APART
 from churn_spark.errors import ImpreciseError
-from churn_spark.jobs.history import made_panel, with_history
+from churn_spark.jobs.history import labelled, made_panel, read_tables, unlabelled, with_history
 from churn_spark.jobs.run import Run
 from churn_spark.notes import coverage, precision
+from churn_spark.settings.sections import Input
 from churn_spark.spark import storage
 from churn_spark.spark.input.files import reading
 from churn_spark.spark.input.rules import Purpose
@@ -52,13 +54,15 @@ def prepare_rows(run: Run, *, purpose: Purpose, as_of: dt.date | None = None) ->
     for killed in run.clear_up():
         storage.remove(run.cache.staging(killed))
     with reading():
-        location = made_panel(run, labelled=purpose == "train") if run.config.snapshots else run.config.raw
+        tables, location = read_tables(run), run.config.raw
+        if run.config.snapshots:
+            location = made_panel(run, tables, labelled=purpose == "train")
         checked = _validated(run, location, purpose)
         valid = _limited(checked.valid, run.config.contract, run.limit)
+        valid = with_history(run, valid, tables, as_of=as_of)
         if run.dry:
             _price(run, valid)
             return Prepared(valid, checked.counts, TextCounts())
-        valid = with_history(run, valid, as_of=as_of)
         df, texts = _texts(run, valid)
         if purpose == "train":
             measure_coverage(run, df, texts)
@@ -68,15 +72,17 @@ def prepare_rows(run: Run, *, purpose: Purpose, as_of: dt.date | None = None) ->
 def _validated(run: Run, location: str, purpose: Purpose) -> Validated:
     """Read and check the raw table; the record says what became of its rows. Raises InputError by its gates."""
     config, contract = run.config, run.config.contract
+    declared = contract.without_label if config.label.date else contract
+    written = config.input if location == config.raw else Input()  # a panel that was made is written by us
     with run.step("validate") as step:
         raw = read_raw(
-            run.spark, location, contract=contract, settings=config.input, need_label=purpose == "train",
+            run.spark, location, contract=declared, settings=written, need_label=purpose == "train",
             max_row_chars=config.validation.max_row_chars,
         )  # fmt: skip
         for warning in raw.warnings:
             log.warning("step=validate %s", warning)
         checked = split_valid(
-            raw.df, contract, settings=config.validation, purpose=purpose,
+            raw.df, declared, settings=config.validation, purpose=purpose,
             folder=storage.join(run.work, "validated"),
         )  # fmt: skip
         counts = checked.counts
@@ -90,14 +96,23 @@ def _validated(run: Run, location: str, purpose: Purpose) -> Validated:
         step |= {"rows": counts.rows_in, **rows}
         if counts.rejected and not run.dry:
             step["table"] = _publish_rejects(run, checked.rejected)
+    if config.label.date:
+        checked = labelled(run, checked) if purpose == "train" else unlabelled(run, checked)
     check_gates(checked, contract, settings=config.validation, purpose=purpose)
     return checked
 
 
 def _price(run: Run, valid: DataFrame) -> None:
-    texts = [c.name for c in run.config.contract.texts]
+    contract = run.config.contract
+    texts = [c.name for c in contract.texts]
     with run.step("price") as step:
-        step |= price_texts(valid, texts, text=precision.decided(run.config.text), cache=run.cache)
+        step |= price_texts(
+            valid,
+            texts,
+            text=precision.decided(run.config.text),
+            cache=run.cache,
+            several=contract.history.notes,
+        )
 
 
 def _texts(run: Run, valid: DataFrame) -> tuple[DataFrame, TextCounts]:
@@ -118,16 +133,24 @@ def _with_texts(run: Run, valid: DataFrame, counts: TextCounts) -> DataFrame:
 
     The run's settings say from here on what was chosen.
     """
-    wish, texts = run.config.text, [c.name for c in run.config.contract.texts]
+    wish, contract = run.config.text, run.config.contract
+    texts = [c.name for c in contract.texts]
+
+    def read() -> DataFrame:
+        return with_texts(
+            valid, texts, text=run.config.text, cache=run.cache, work=run.work, counts=counts,
+            several=contract.history.notes,
+        )  # fmt: skip
+
     run.config = run.config.model_copy(update={"text": precision.decided(wish)})
     try:
-        return with_texts(valid, texts, text=run.config.text, cache=run.cache, work=run.work, counts=counts)
+        return read()
     except ImpreciseError as problem:
         run.config = run.config.model_copy(update={"text": precision.exact(wish)})
         if run.config.text == wish:
             raise
         log.warning("step=text %s: float32 is used", problem.what)
-    return with_texts(valid, texts, text=run.config.text, cache=run.cache, work=run.work, counts=counts)
+    return read()
 
 
 def measure_coverage(run: Run, df: DataFrame, counts: TextCounts) -> None:
@@ -136,7 +159,8 @@ def measure_coverage(run: Run, df: DataFrame, counts: TextCounts) -> None:
         tokenizer = coverage.tokenizer_of(run.config.text.of(column))
         if tokenizer is None:
             continue
-        texts = df.select(F.col(summary_column(column)).alias("text")).where("text is not null").distinct()
+        each = F.explode(F.split(summary_column(column), APART))
+        texts = df.select(each.alias("text")).distinct()
         sample = [
             row.text for row in texts.orderBy(F.xxhash64("text"), "text").limit(COVERAGE_TEXTS).collect()
         ]
@@ -170,5 +194,6 @@ def _publish_rejects(run: Run, rejected: DataFrame) -> str:
             "run_id": F.lit(run.run_id),
         }
     )
-    told = with_comments(lineage, schemas.rejects_schema(run.config.contract))
+    contract = run.config.contract.without_label if run.config.label.date else run.config.contract
+    told = with_comments(lineage, schemas.rejects_schema(contract))
     return run.tables.append(told, "churn_rejects", partition=f"run_date={run.started_at:%Y-%m-%d}")

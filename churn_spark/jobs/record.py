@@ -43,6 +43,7 @@ def new_record(
         "exit_code": None,
         "started_at": started_at.isoformat(),
         "finished_at": None,
+        "past": {"events": {}, "one_day": [], "dates_ahead": {}, "label": {}},
         "argv": [without_secret(word) for word in argv],
         "config": config.model_dump(mode="json", by_alias=True),
         "config_hash": config.fingerprint(),

@@ -126,6 +126,7 @@ def _score_date(
         live = live_customers(
             prepared, config.contract, day,
             horizon=config.split.horizon_days, include_left=config.scoring.include_left,
+            left_on=config.label.date,
         )  # fmt: skip
         scored = _scored(run, live.df, model, day, earlier=earlier)
         step |= {"rows": scored.count(), **({"already_left": live.left} if live.left else {})}

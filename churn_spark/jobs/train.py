@@ -26,6 +26,7 @@ from churn_spark.evaluation.evaluate import Evaluation, evaluate, terms_columns
 from churn_spark.evaluation.findings import Finding, Insights
 from churn_spark.evaluation.gates import Challenge, Verdict, decide
 from churn_spark.evaluation.interpretation import interpret
+from churn_spark.evaluation.past import history_findings
 from churn_spark.evaluation.phrases import count_phrases, separating_phrases
 from churn_spark.jobs.package import Training, nested_metrics, publish_model
 from churn_spark.jobs.prepare import prepare_rows
@@ -286,7 +287,7 @@ def _audit(run: Run, df: DataFrame) -> tuple[Sample, Insights]:
         found += audit.column_findings(aucs, leakage)
         found += audit.missing_findings(train.frame, train.label, columns=columns)
         readable = contract.role("numeric", "categorical", "text", "passthrough")
-        found += audit.name_findings(readable, known=dates)
+        found += audit.name_findings(readable, known=[*dates, config.label.date])
         found += audit.twin_findings(inspection.row_overlap(df, contract))
         if contract.snapshot:
             found += audit.panel_findings(*inspection.customers_on_both_sides(df, contract))
@@ -298,6 +299,8 @@ def _audit(run: Run, df: DataFrame) -> tuple[Sample, Insights]:
             found += audit.phrase_findings(text.name, counts, said.label)
             phrases.append(separating_phrases(counts, said.label))
         found += audit.note_date_findings(train.frame, train.label, leakage, snapshot=contract.snapshot)
+        told = {part: run.record["past"][part] for part in ("events", "one_day")}
+        found += history_findings(contract.history, horizon=config.made_horizon, **told)
         insights = Insights(
             findings=_judged(run, found), phrases=pd.concat([pd.DataFrame(), *(p for p in phrases if len(p))])
         )
@@ -309,7 +312,7 @@ def _explain(run: Run, model: ChurnModel, rows: Sample, chosen: Chosen, insights
     """Set the model against simpler ones and say what moves its scores, by the rows that the audit saw."""
     with run.step("explain") as step:
         ablations = measure_ablations(model, rows, training=run.config.training, unseen=chosen.inputs.unseen)
-        suspected = audit.text_findings([t.name for t in model.spec.texts], ablations)
+        suspected = audit.text_findings([t.name for t in model.spec.texts if t.notes == 1], ablations)
         findings = (*(insights.findings or ()), *_judged(run, suspected))
         insights = replace(
             insights,

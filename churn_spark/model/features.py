@@ -14,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from churn_spark.arrays import Columns, Matrix, arrow_array
+from churn_spark.arrays import Columns, Floats, Ints, Matrix, arrow_array
 from churn_spark.contract.folds import FOLDS
+
+POOLED = 3  # inputs for each component of a column of several notes
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class TextVector:
     """A text column's embedding of `dimension` floats, projected to len(components) where there are any.
 
     Where it is `folded` the first FOLDS components are one for each fold's booster, and the others are for all.
+    A column that holds several `notes`, the newest first, is read as their mean, their greatest, and how much the
+    newest one exceeds the mean, of each component; without components as the mean.
     """
 
     name: str
@@ -51,10 +55,17 @@ class TextVector:
     mean: tuple[float, ...] = ()
     components: tuple[tuple[float, ...], ...] = ()
     folded: bool = False
+    notes: int = 1
 
     @property
     def width(self) -> int:
-        return len(self.components) or self.dimension
+        return len(self.owners)
+
+    @property
+    def owners(self) -> list[int | None]:
+        """For each of its inputs the fold whose booster alone reads it; None: all do."""
+        own = [i if self.folded and i < FOLDS else None for i in range(len(self.components))]
+        return own * (POOLED if self.notes > 1 else 1) or [None] * self.dimension
 
 
 @dataclass(frozen=True)
@@ -93,10 +104,10 @@ class FeatureSpec:
     def inputs_of(self, fold: int) -> list[int]:
         """The places of the inputs that the booster of a fold reads: no text projections of the others."""
         owners = [
-            *([fold] * (len(self.numeric) + len(self.categorical))),
-            *(i if t.folded and i < FOLDS else fold for t in self.texts for i in range(t.width)),
+            *([None] * (len(self.numeric) + len(self.categorical))),
+            *(owner for t in self.texts for owner in t.owners),
         ]
-        return [place for place, owner in enumerate(owners) if owner == fold]
+        return [place for place, owner in enumerate(owners) if owner in (None, fold)]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -145,15 +156,54 @@ def _codes(feature: Categorical, frame: Columns) -> Matrix:
 
 
 def text_inputs(feature: TextVector, vectors: Matrix, rows: int) -> Matrix:
-    """A text column's part of the model inputs, from its vectors."""
-    if vectors.shape != (rows, feature.dimension):
+    """A text column's part of the model inputs, from its vectors; those of several notes stand side by side."""
+    if vectors.shape != (rows, feature.notes * feature.dimension):
         raise ValueError(
-            f"{feature.name}: vectors of shape {vectors.shape}, expected {(rows, feature.dimension)}"
+            f"{feature.name}: vectors of shape {vectors.shape}, expected {(rows, feature.notes * feature.dimension)}"
         )
     if not feature.components:
-        return vectors
-    # A component at a time, in float64: the rounding of a matrix product may depend on how many rows it has.
+        return mean_vectors(vectors, feature.notes)
+    if feature.notes == 1:
+        return np.column_stack(_projected(feature, vectors)).astype(np.float32)
+    each = [
+        spoken.reshape(rows, -1) for spoken in _projected(feature, vectors.reshape(-1, feature.dimension))
+    ]
+    means = [mean_of_known(spoken) for spoken in each]
+    worst = [np.where(np.isnan(spoken), -np.inf, spoken).max(axis=1) for spoken in each]
+    inputs = [*means, *worst, *(spoken[:, 0] - mean for spoken, mean in zip(each, means, strict=True))]
+    told = np.column_stack(inputs).astype(np.float32)
+    told[np.isnan(vectors[:, 0])] = np.nan
+    return told
+
+
+def _projected(feature: TextVector, vectors: Matrix) -> list[Floats]:
+    """Each component of each vector: one at a time, since how a matrix product rounds may depend on its rows."""
     exact = np.ascontiguousarray(vectors, np.float64)
     mean = np.asarray(feature.mean)
-    projected = [(exact * c).sum(axis=1) - (mean * c).sum() for c in np.asarray(feature.components)]
-    return np.column_stack(projected).astype(np.float32)
+    return [(exact * c).sum(axis=1) - (mean * c).sum() for c in np.asarray(feature.components)]
+
+
+def mean_of_known(values: Floats) -> Floats:
+    """The mean along the second axis of what is not NaN, added up in order; NaN where nothing is."""
+    known = ~np.isnan(values)
+    total, count = np.zeros(values[:, 0].shape), known.sum(axis=1)
+    for place in range(values.shape[1]):
+        total += np.where(known[:, place], values[:, place], 0.0)
+    return np.asarray(total / np.where(count > 0, count, np.nan), np.float64)
+
+
+def mean_vectors(vectors: Matrix, notes: int) -> Matrix:
+    """The mean vector of the notes of each row, whose vectors stand side by side."""
+    if notes == 1:
+        return vectors
+    return mean_of_known(vectors.reshape(len(vectors), notes, -1).astype(np.float64)).astype(np.float32)
+
+
+def loudest(feature: TextVector, vectors: Matrix, sign: Matrix) -> Ints:
+    """Which of the notes of each row speaks most for the label, or with a negative sign most against it."""
+    if not feature.components:
+        return np.zeros(len(vectors), np.int64)
+    first = len(feature.components) if not feature.folded else FOLDS
+    spoken = sum(_projected(feature, vectors.reshape(-1, feature.dimension))[: min(first, FOLDS)])
+    signed = np.reshape(spoken, (len(vectors), -1)) * np.where(sign < 0, -1, 1)[:, None]
+    return np.asarray(np.where(np.isnan(signed), -np.inf, signed).argmax(axis=1), np.int64)

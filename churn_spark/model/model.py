@@ -17,13 +17,13 @@ import pyarrow.compute as pc
 import xgboost as xgb
 
 from churn_spark.arrays import Columns, Matrix, arrow_array
-from churn_spark.contract.columns import Column, Contract
+from churn_spark.contract.columns import Contract
 from churn_spark.contract.folds import FOLDS, fold_of
-from churn_spark.contract.history import DAYS_AGO, DAYS_SINCE_LAST, HistoryPlan, history_column
+from churn_spark.contract.history import APART, DAYS_AGO, TICKETS, history_column
 from churn_spark.contract.rules import Problem, check_record
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.history.records import Past, records_history
-from churn_spark.model import contributions, reasons
+from churn_spark.model import contributions, reasons, told
 from churn_spark.model import policy as decisions
 from churn_spark.model import quotes as quoting
 from churn_spark.model.calibration import Calibrator
@@ -102,6 +102,9 @@ class ChurnModel:
         groups, effects = trees.effects(matrix)
         contributions.check_sums(effects, margin)
         quotes = dict(summaries)
+        for text in (t for t in self.spec.texts if t.notes > 1 and t.name in summaries):
+            towards = effects[:, groups.index(text.name)]
+            quotes[text.name] = quoting.telling_notes(text, summaries[text.name], vectors[text.name], towards)
         if embed is not None:
             risky = scored["churn_probability"] >= quoting.cut_off(self.policy, quote_from)
             for text in self.quoted_texts:
@@ -110,15 +113,15 @@ class ChurnModel:
                 quotes[text.name] = quoting.telling_sentences(
                     summaries[text.name], risky & (sign != 0), moves
                 )
-        told = reasons.in_words(
+        words = reasons.in_words(
             effects, groups, self._values_to_tell(frame), quotes=quotes,
             templates={**self._ago_templates, **(templates or {})},
-            wording=self._wording, raising_first=scored["recommended"],
+            wording=self._wording, subjects=self._history_in_words(frame), raising_first=scored["recommended"],
         )  # fmt: skip
         for rank in (1, 2, 3):
-            parts = told.top(rank if rank <= top else len(groups) + 1)
+            parts = words.top(rank if rank <= top else len(groups) + 1)
             scored |= zip((f"reason_{rank}{part}" for part in ("", "_effect", "_text")), parts, strict=True)
-        return Scored(scored, told)
+        return Scored(scored, words)
 
     def _decided(self, frame: Columns, margin: Matrix) -> dict[str, Any]:
         """The columns of RECORD_FIELDS that follow from the log-odds: probability, band, money, recommendation."""
@@ -140,29 +143,31 @@ class ChurnModel:
             "in_holdout": held,
         }
 
-    @property
-    def _ago(self) -> dict[str, str]:
-        """The dates and tables of events, and the column that says how many days ago they (last) were."""
-        plan = self.contract.history
-        dates = {date: history_column(date, DAYS_AGO) for date in plan.dates}
-        return dates | {e.name: history_column(e.name, DAYS_SINCE_LAST) for e in plan.events}
+    def _history_in_words(self, frame: Columns) -> told.Subjects:
+        snapshot = self.contract.snapshot
+        return told.history_in_words(
+            frame, self.contract.history, snapshot=snapshot.name if snapshot else None, wording=self._wording
+        )
 
     @property
     def _ago_templates(self) -> dict[str, str]:
-        words = {name: name.replace("_", " ").strip().capitalize() for name in self._ago}
+        dates = self.contract.history.dates
+        words = {name: name.replace("_", " ").strip().capitalize() for name in dates}
         return {name: f"{said} {{value}} days ago {{direction}} the risk" for name, said in words.items()}
 
     def _values_to_tell(self, frame: Columns) -> dict[str, Any]:
         """What a reason says of each source that is no text."""
         texts = {text.name for text in self.spec.texts}
         sources = [s for s in dict.fromkeys(self.spec.sources) if s not in texts]
-        ago = self._ago
-        return {source: frame[ago.get(source, source)] for source in sources}
+        plan = self.contract.history
+        values = {date: history_column(date, DAYS_AGO) for date in plan.dates}
+        values |= {event.name: told.counted_in(event)[0] for event in plan.events}
+        return {source: frame[values.get(source, source)] for source in sources}
 
     @property
     def quoted_texts(self) -> tuple[TextVector, ...]:
         """The text columns whose summary is what the model read, so that its sentences can be left out."""
-        return tuple(t for t in self.spec.texts if self.text.of(t.name).source == "summary")
+        return tuple(t for t in self.spec.texts if t.notes == 1 and self.text.of(t.name).source == "summary")
 
     def _moves(
         self,
@@ -189,7 +194,7 @@ class ChurnModel:
         typical, flags = self.manifest.get("typical", {}), self.manifest.get("flags", ())
         return {
             c.name: reasons.Wording(c.description, c.unit, typical.get(c.name), c.name in flags)
-            for c in self.contract.columns
+            for c in (*self.contract.columns, *self.contract.derived)
         }
 
     def margin(self, matrix: Matrix) -> Matrix:
@@ -263,6 +268,7 @@ class ChurnModel:
         records: Sequence[Mapping[str, Any]],
         *,
         history: Iterable[Mapping[str, Any]] | None = None,
+        tickets: Iterable[Mapping[str, Any]] | None = None,
         events: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
         as_of: dt.date | None = None,
     ) -> list[dict[str, Any]]:
@@ -273,11 +279,11 @@ class ChurnModel:
         `status_detail` saying why. Raises nothing for the batch. Words follow the settings of the training run.
 
         A model that reads history needs it: `history` holds the customers' earlier rows (raw columns, with the
-        snapshot date), `events` the raw rows of each table of events (id, `date`, values); rows of other customers
-        do no harm. What is not given at all makes a record `degraded`. Records are looked at on the day of their
+        snapshot date), `tickets` and `events` the raw rows of each table of events; rows of other customers do no
+        harm. What is not given at all makes a record `degraded`. Records are looked at on the day of their
         snapshot, or `as_of` (today, UTC) where they name none.
         """
-        past = Past(history, events or {})
+        past = Past(history, {**(events or {}), **({} if tickets is None else {TICKETS: tickets})})
         checked = [self._checked(record) for record in records]
         answers = [self._unscorable(r, problems) for r, (_, problems) in zip(records, checked, strict=True)]
         usable = [i for i, (values, _) in enumerate(checked) if values.get(self.contract.id.name) is not None]
@@ -305,9 +311,16 @@ class ChurnModel:
         """The id, RECORD_FIELDS and the first text's summary and status of checked records with a usable id."""
         read = [c.name for c in self.contract.used if c.role not in ("label", "snapshot")]
         frame: dict[str, Any] = {name: [row[name] for row in rows] for name in read}
+        if self.contract.snapshot:
+            name = self.contract.snapshot.name
+            frame[name] = [row.get(name) or as_of for row in rows]
         if self.contract.history:
             frame |= records_history(rows, self.contract, past, as_of=as_of)
-        prepared = {c.name: notes.prepare(frame[c.name], self.text.of(c.name)) for c in self.contract.texts}
+        several = self.contract.history.notes
+        prepared = {
+            c.name: notes.prepare_several(frame[c.name], self.text.of(c.name), several.get(c.name, 1))
+            for c in self.contract.texts
+        }
         table = self.score(
             frame,
             {name: vectors for name, (_, vectors) in prepared.items()},
@@ -319,7 +332,8 @@ class ChurnModel:
         key = self.contract.id.name
         table = {key: frame[key], **table}
         for first, _ in list(prepared.values())[:1]:
-            table |= {"ticket_summary": [n.summary for n in first], "text_status": [n.status for n in first]}
+            newest = [n.summary and n.summary.partition(APART)[0] for n in first]
+            table |= {"ticket_summary": newest, "text_status": [n.status for n in first]}
         return as_records(table)
 
     def _unscorable(self, record: Any, problems: Sequence[Problem]) -> dict[str, Any]:
@@ -372,11 +386,7 @@ class ChurnModel:
             policy=Policy.from_dict(
                 {"value_column": manifest.get("customer_value_column"), **manifest["policy"]}
             ),
-            contract=Contract(
-                tuple(Column(**{**c, "name": n}) for n, c in manifest["columns"].items()),
-                HistoryPlan.from_dict(manifest["history"]),
-                manifest.get("split", {}).get("group"),
-            ),
+            contract=Contract.from_dict(manifest),
             text=Text.model_validate(manifest["text"]),
             manifest=manifest,
             unseen=manifest.get("unseen", False),
@@ -388,9 +398,6 @@ class ChurnModel:
 
     def _document(self) -> dict[str, Any]:
         """What was learnt, and the manifest's lines about the run, JSON-ready."""
-        columns = {
-            c.name: c.model_dump(mode="json", by_alias=True, exclude_none=True) for c in self.contract.columns
-        }
         document = {
             **self.manifest,
             "features": self.spec.to_dict(),
@@ -398,8 +405,7 @@ class ChurnModel:
             "feature_types": self.spec.types,
             "calibrator": self.calibrator.to_dict(),
             "policy": self.policy.to_dict(),
-            "columns": columns,
-            "history": self.contract.history.to_dict(),
+            **self.contract.to_dict(),
             "text": self.text.model_dump(mode="json", exclude={"cache", "chunk_tokens"}),
         }
         return json.loads(json.dumps(document))  # type: ignore[no-any-return]

@@ -17,15 +17,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from churn_spark.arrays import Columns, Floats, Matrix
+from churn_spark.arrays import Columns, Floats, Ints, Matrix
 from churn_spark.contract.folds import FOLDS
 from churn_spark.model.features import FeatureSpec, TextVector, assemble, text_inputs
 
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # times the mean variance of a component
 STEP = 2.0**-16  # vectors are rounded to it, so that products are whole numbers of 2**-32
+NO_NOTES: Mapping[str, int] = {}
 BLOCK = 8192  # rows whose products add up to less than 2**53, so exactly, for vectors up to a length of 16
-
-Ints = npt.NDArray[np.int64]
 
 
 class Moments(NamedTuple):
@@ -72,18 +71,23 @@ Unseen = Sequence[Sequence[TextVector]]  # by fold, then by text column
 
 
 def fit_projections(
-    moments: Mapping[str, Moments], *, width: int | None, folded: bool
+    moments: Mapping[str, Moments], *, width: int | None, folded: bool, notes: Mapping[str, int] = NO_NOTES
 ) -> tuple[list[TextVector], Unseen]:
-    """The projection of each text column that learning rows have, and by fold those for the learning rows."""
+    """The projection of each text column that learning rows have, and by fold those for the learning rows.
+
+    `notes` says how many notes the columns hold that hold several; their moments are those of the mean vectors.
+    """
     fitted = [
-        fit_projection(name, sums, width=width, folded=folded)
+        fit_projection(name, sums, width=width, folded=folded, notes=notes.get(name, 1))
         for name, sums in moments.items()
         if sums.rows.any()
     ]
     return [p.text for p in fitted], tuple(zip(*[p.unseen for p in fitted], strict=True))
 
 
-def fit_projection(name: str, moments: Moments, *, width: int | None, folded: bool) -> Projected:
+def fit_projection(
+    name: str, moments: Moments, *, width: int | None, folded: bool, notes: int = 1
+) -> Projected:
     """Fit the projection of the column `name` to `width` inputs for each booster.
 
     With `folded` there is a first input for each fold's booster, which did not see that fold; else one for all. For
@@ -92,7 +96,7 @@ def fit_projection(name: str, moments: Moments, *, width: int | None, folded: bo
     """
     dimension, count = moments.dimension, int(moments.rows.sum())
     if width is None or width >= min(dimension, count):
-        whole = TextVector(name, dimension)
+        whole = TextVector(name, dimension, notes=notes)
         return Projected(whole, (whole,) * FOLDS)
     penalty = _best_penalty(moments)
     every = _centred(moments, range(FOLDS))
@@ -103,7 +107,7 @@ def fit_projection(name: str, moments: Moments, *, width: int | None, folded: bo
         own = range(FOLDS) if folded else [None]
         slopes = [_ridge(_centred(moments, _without(unseen, fold)), [penalty])[0] for fold in own]
         components = tuple(map(_plain, [*slopes, *principal]))
-        return TextVector(name, dimension, _plain(every.mean), components, folded)
+        return TextVector(name, dimension, _plain(every.mean), components, folded, notes)
 
     return Projected(text(None), tuple(map(text, range(FOLDS))))
 

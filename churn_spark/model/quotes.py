@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from churn_spark.arrays import Matrix
+from churn_spark.contract.history import APART
+from churn_spark.model.features import TextVector, loudest
 from churn_spark.model.policy import BANDS, Policy
 from churn_spark.notes.sentences import split_sentences
 
@@ -21,6 +23,15 @@ Embed = Callable[[str, Places, list[str]], Matrix]
 # How far the score of each row moves towards its text's effect by what is missing in the text.
 Moves = Callable[[Places, list[str]], Matrix]
 OWN_EFFECT = 0.05  # log-odds: a sentence whose absence moves the score less is not what moved it
+
+
+def telling_notes(
+    text: TextVector, summaries: Sequence[str | None], vectors: Matrix, towards: Matrix
+) -> list[str | None]:
+    """Of several notes the summary of the one that speaks most for the column's effect on the score, `towards`."""
+    split = (summary.split(APART) if summary else [None] for summary in summaries)
+    places = loudest(text, vectors, towards).tolist()
+    return [notes[min(place, len(notes) - 1)] for notes, place in zip(split, places, strict=True)]
 
 
 def cut_off(policy: Policy, band: str) -> float:

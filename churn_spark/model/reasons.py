@@ -22,6 +22,9 @@ BASELINE_TEXT = "Where every customer starts"
 LEAST_EFFECT, LEAST_SHARE = 0.1, 0.1  # log-odds, and of all effects together: what is less is not named
 
 
+LONGEST_DESCRIPTION = 40  # characters that still read as a name
+
+
 class Wording(NamedTuple):
     """How a column is spoken of: its description and unit as declared, and the value that half of customers exceed.
 
@@ -32,6 +35,15 @@ class Wording(NamedTuple):
     unit: str | None = None
     typical: float | None = None
     is_flag: bool = False
+
+    @property
+    def is_name(self) -> bool:
+        """Whether the description is short enough to be one."""
+        return 0 < len(self.description or "") <= LONGEST_DESCRIPTION
+
+    def spoken_of(self, column: str) -> str:
+        """The column's name in a sentence."""
+        return str(self.description) if self.is_name else column.replace("_", " ").strip()
 
 
 def typical_values(frame: pd.DataFrame, columns: Iterable[str]) -> dict[str, float]:
@@ -114,13 +126,14 @@ def in_words(
     quotes: Mapping[str, Sequence[str | None]],
     templates: Mapping[str, str],
     wording: Mapping[str, Wording] | None = None,
+    subjects: Mapping[str, Sequence[str | None]] | None = None,
     raising_first: Flags | None = None,
 ) -> Reasons:
     """Put grouped effects into words.
 
     `columns` holds the values by name, `quotes` for each text column the words to quote per row; `templates` a
-    sentence per column with {value} and {direction}, instead of the built-in wording. `raising_first`: see
-    `worth_naming`.
+    sentence per column with {value} and {direction}, instead of the built-in wording; `subjects` what a sentence
+    says of a column's history, None where it says its value. `raising_first`: see `worth_naming`.
     """
     values: list[list[str | None]] = []
     texts: list[list[str]] = []
@@ -128,7 +141,8 @@ def in_words(
         is_text = group in quotes
         raw = list(quotes[group]) if is_text else python_values(columns[group])
         say = _Words(group, is_text, templates.get(group), (wording or {}).get(group, Wording()))
-        texts.append([say(v, e) for v, e in zip(raw, effects[:, place].tolist(), strict=True)])
+        told = (subjects or {}).get(group) or [None] * len(raw)
+        texts.append([say(*row) for row in zip(raw, effects[:, place].tolist(), told, strict=True)])
         values.append([None] * len(raw) if is_text else [format_value(v) for v in raw])
     own = effects[:, : len(groups)]
     order = np.argsort(-np.abs(own), axis=1, kind="stable")
@@ -152,33 +166,32 @@ KINDS = (
     "tier",
     "region",
 )
-LONGEST_DESCRIPTION = 40  # characters that still read as a name
 
 
 class _Words:
     """The sentence for one column's effect: called with its value, or the words to quote, and the effect."""
 
     def __init__(self, column: str, is_text: bool, template: str | None, wording: Wording) -> None:
-        described = wording.description or ""
-        self.has_description = 0 < len(described) <= LONGEST_DESCRIPTION
-        self.name = described if self.has_description else column.replace("_", " ").strip()
+        self.has_description, self.name = wording.is_name, wording.spoken_of(column)
         self.is_text, self.template, self.wording = is_text, template, wording
         self.is_kind = column.lower().rpartition("_")[2] in KINDS
         self.is_plural = not self.has_description and (
             self.name.endswith("s") and not self.name.endswith(("ss", "us", "is"))
         )
 
-    def __call__(self, value: Any, effect: float) -> str:
+    def __call__(self, value: Any, effect: float, subject: str | None) -> str:
         direction = "raises" if effect > 0 else "lowers" if effect < 0 else "does not change"
         written = format_value(value)
         if self.template is not None:
             return self.template.replace("{value}", written or "unknown").replace("{direction}", direction)
+        if subject is not None:
+            return f"{subject}, which {direction} the risk"
         if self.is_text:
             quoted = f"What the notes say {direction} the risk: “{written}”"
             return quoted if written else f"Having no note {direction} the risk"
         if written is None:
             be = "are" if self.is_plural else "is"
-            return f"{_capital(self.name)} {be} not known, which {direction} the risk"
+            return f"{capital(self.name)} {be} not known, which {direction} the risk"
         if self.is_plural:
             direction = "raise" if effect > 0 else "lower" if effect < 0 else "do not change"
         is_code = self.wording.is_flag and written in ("0", "1")
@@ -189,7 +202,7 @@ class _Words:
         unit = f" {self.wording.unit}" if self.wording.unit else ""
         typical = format_value(self.wording.typical)
         compared = f" (typical: {typical})" if typical and typical != written else ""
-        return f"{_capital(self.name)}{self._of}{written}{unit}{compared}"
+        return f"{capital(self.name)}{self._of}{written}{unit}{compared}"
 
     @property
     def _of(self) -> str:
@@ -198,17 +211,17 @@ class _Words:
     def _word(self, written: str) -> str:
         word = written.lower()
         if word in CODES and not self.is_kind:
-            return _capital(self.name) if CODES[word] == "yes" else f"{_capital(self.name)}: no"
+            return capital(self.name) if CODES[word] == "yes" else f"{capital(self.name)}: no"
         if word in (*YES, *NO) and not self.has_description:
-            return _capital(self.name) if word in YES else f"No {self.name}"
+            return capital(self.name) if word in YES else f"No {self.name}"
         return (
-            f"{_capital(self.name)}: {written}"
+            f"{capital(self.name)}: {written}"
             if self.has_description
-            else f"{_capital(self.name)} “{written}”"
+            else f"{capital(self.name)} “{written}”"
         )
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 

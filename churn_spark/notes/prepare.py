@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from churn_spark.arrays import Matrix
+from churn_spark.contract.history import APART
 from churn_spark.notes import embedders, redaction, summarizers
 from churn_spark.notes.embedder import Embedded, Embedder
 from churn_spark.notes.summary import Summary
@@ -60,6 +61,37 @@ def prepare(notes: Sequence[Any], settings: NoteSettings) -> tuple[list[NoteResu
     """
     cleaned, results = summarized(notes, settings)
     return results, vectors(_embedded_texts(cleaned, results, settings), settings)
+
+
+def prepare_several(
+    values: Sequence[Any], settings: NoteSettings, most: int
+) -> tuple[list[NoteResult], Matrix]:
+    """As `prepare`, for values that hold up to so many notes APART from one another.
+
+    Their summaries are APART, too; their status is that of the first, `failed` where one failed; vectors, of shape
+    (n, most x dimension), are those of the notes that have one, followed by NaN.
+    """
+    if most == 1:
+        return prepare(values, settings)
+    split = [value.split(APART) if value else [] for value in values]
+    each, vectors = prepare([note for notes in split for note in notes], settings)
+    width = vectors.shape[1]
+    side_by_side = np.full((len(values), most, width), np.nan, np.float32)
+    results, start = [], 0
+    for row, notes in enumerate(split):
+        own = slice(start, start := start + len(notes))
+        known = ~np.isnan(vectors[own][:, 0])
+        side_by_side[row, : known.sum()] = vectors[own][known]
+        results.append(_together(each[own], known.tolist()))
+    return results, side_by_side.reshape(len(values), most * width)
+
+
+def _together(results: Sequence[NoteResult], known: Sequence[bool]) -> NoteResult:
+    if not results:
+        return NoteResult(None, EMPTY)
+    failed = any(result.status == "failed" for result in results)
+    summaries = [r.summary or "" for r, there in zip(results, known, strict=True) if there]
+    return NoteResult(APART.join(summaries) or None, "failed" if failed else results[0].status)
 
 
 def summarized(notes: Sequence[Any], settings: NoteSettings) -> tuple[list[Cleaned], list[NoteResult]]:

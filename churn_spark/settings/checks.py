@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from churn_spark.contract import published
-from churn_spark.contract.columns import INNER, RESERVED, Column
+from churn_spark.contract.columns import INNER, RESERVED, Column, Contract
 
 
 def roles_are_held_once(columns: Mapping[str, Column]) -> None:
@@ -52,9 +52,9 @@ def is_a_group(named: str | None, columns: Mapping[str, Column]) -> None:
         raise ValueError(f"split.group: {named}, but the column with role group is {others[0]}")
 
 
-def are_texts(named: Iterable[str], columns: Mapping[str, Column]) -> None:
+def are_texts(named: Iterable[str], contract: Contract) -> None:
     """Of `text.columns`: each column named has role text."""
-    strangers = sorted(set(named) - {n for n, c in columns.items() if c.role == "text"})
+    strangers = sorted(set(named) - {c.name for c in contract.texts})
     if strangers:
         raise ValueError(f"text.columns: {strangers} are no columns with role text")
 
@@ -107,3 +107,21 @@ def _has_numbers(column: Column | None) -> bool:
         and column.role in ("numeric", "passthrough")
         and column.kind in ("double", "bigint")
     )
+
+
+def is_a_label_of_snapshots(date: str, contract: Contract, *, is_made: bool) -> None:
+    """Of `label.from`: a date of leaving, in a table with snapshots that are not made of events."""
+    column = next((c for c in contract.columns if c.name == date), None)
+    if column is None or column.kind != "date" or column.role == "snapshot":
+        raise ValueError(f"label.from: {date} is neither `events` nor a declared column with a date")
+    if contract.snapshot is None or is_made:
+        raise ValueError(
+            f"label.from: {date} says of each snapshot whether its customer left within the horizon, which needs a "
+            "table with a column of role snapshot; a table of one moment needs a column with role label that says who "
+            "left"
+        )
+    names = [c.name for c in contract.columns]
+    if contract.label and names.count(contract.label.name) > 1:
+        raise ValueError(
+            f"columns: {contract.label.name} is the label made of {date}; rename yours with `from:`"
+        )

@@ -15,12 +15,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from churn_spark.contract.columns import Column, Contract
-from churn_spark.contract.history import HistoryPlan
+from churn_spark.contract.history import TICKETS, HistoryPlan
 from churn_spark.contract.values import EXCEL, date_format
 from churn_spark.errors import ConfigError
 from churn_spark.settings import checks
 from churn_spark.settings.decision import Decision, Offer, amounts_of
-from churn_spark.settings.history import Events, History, Label
+from churn_spark.settings.history import LABEL, Events, History, Label, Tickets, with_horizon_of_label
 from churn_spark.settings.locations import is_table_name
 from churn_spark.settings.notes import Text
 from churn_spark.settings.section import Positive, Section, Share
@@ -199,7 +199,7 @@ class Config(Section):
     models: str | None = None
     columns: dict[str, Column]
     events: dict[str, Events] = {}
-    tickets: Events | None = None
+    tickets: Tickets | None = None
     snapshots: Literal["monthly"] | None = None
     label: Label = Label()
     input: Input = Input()
@@ -250,7 +250,7 @@ class Config(Section):
         checks.names_are_free(self.columns)
         checks.sources_are_read_once(self.columns)
         checks.is_a_group(self.split.group, self.columns)
-        checks.are_texts(self.text.columns, self.columns)
+        checks.are_texts(self.text.columns, self.contract)
         checks.constraints_are_of_numbers(self.training.monotone, self.columns)
         checks.are_dates(
             {"note_date": self.leakage.note_date, "churn_date": self.leakage.churn_date}, self.columns
@@ -267,6 +267,17 @@ class Config(Section):
         twice += sorted(set(self.columns) & set(self.event_tables)) if not self.snapshots else []
         if twice:
             raise ValueError(f"columns: {twice} are names of history's own columns; rename them with `from:`")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_made_label_has_its_own_horizon(cls, value: Any) -> Any:
+        return with_horizon_of_label(value) if isinstance(value, Mapping) else value
+
+    @model_validator(mode="after")
+    def _a_date_is_a_label_of_snapshots(self) -> Config:
+        if self.label.date:
+            checks.is_a_label_of_snapshots(self.label.date, self.contract, is_made=self.snapshots is not None)
         return self
 
     @model_validator(mode="after")
@@ -291,25 +302,34 @@ class Config(Section):
 
     @property
     def contract(self) -> Contract:
-        columns = tuple(map(self.input.applied, self.columns.values()))
-        return Contract(columns, self._history_plan, self.split.group)
+        own = self.input.applied
+        as_written = Input().applied if self.snapshots else own  # a panel that is made is written by us
+        columns = list(self.columns.values())
+        if self.label.date and not any(c.role == "label" for c in columns):
+            columns.append(Column(name=LABEL, role="label", description="whether the customer left"))
+        key = next((c.name for c in columns if c.role == "id"), "")
+        tables = {name: tuple(map(own, table.declared(key))) for name, table in self.event_tables.items()}
+        return Contract(tuple(map(as_written, columns)), self._history_plan, self.split.group, tables)
 
     @property
     def label_horizon(self) -> int | None:
         """Within how many days of a snapshot a customer leaves, as the label means it; None without snapshots."""
-        if self.contract.snapshot is None:
-            return None
-        return self.label.lead_days + self.label.horizon_days if self.snapshots else self.split.horizon_days
+        return self.split.horizon_days if self.contract.snapshot else None
+
+    @property
+    def made_horizon(self) -> int | None:
+        """The horizon of a label that is made of events; None for another one."""
+        return self.label.horizon_days if self.snapshots else None
 
     @property
     def event_tables(self) -> dict[str, Events]:
         """The tables of dated events by name, tickets among them."""
-        return {**self.events, **({"tickets": self.tickets} if self.tickets else {})}
+        return {**self.events, **({TICKETS: self.tickets} if self.tickets else {})}
 
     @property
     def _history_plan(self) -> HistoryPlan:
         columns = self.columns.values()
-        dates = tuple(c.name for c in columns if c.role == "date")
+        dates = tuple(c.name for c in columns if c.role == "date" and c.name != self.label.date)
         events = tuple(table.plan(name) for name, table in self.event_tables.items())
         history = self.features.history
         if history == "off" or not any(c.role == "snapshot" for c in columns):

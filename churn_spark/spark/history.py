@@ -12,8 +12,17 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from churn_spark.contract.columns import Contract
-from churn_spark.contract.history import EventPlan, HistoryPlan, history_column
-from churn_spark.history.table import CUSTOMER, DAY, KIND, SNAPSHOT, history, value_column
+from churn_spark.contract.history import (
+    DATE,
+    KNOWN_AT,
+    RESOLVED,
+    SATISFACTION,
+    TEXT,
+    EventPlan,
+    HistoryPlan,
+    history_column,
+)
+from churn_spark.history.table import CUSTOMER, DAY, KIND, SNAPSHOT, history, last_notes, layout, value_column
 
 
 def history_of(
@@ -24,26 +33,34 @@ def history_of(
     events: Mapping[str, DataFrame],
     as_of: dt.date | None = None,
 ) -> DataFrame:
-    """Return the key columns of `df` and every column of `plan.sources` (double), a row per snapshot.
+    """Return the key columns of `df`, and every column of `plan.sources` (double) and `plan.notes`, a row per snapshot.
 
     `df` has the contract's key and the plan's columns; `events` holds for each event of the plan a DataFrame with the
-    customer's id, `date` and the values to add up. Without a snapshot column `as_of` is the day of all rows.
+    customer's id, `date`, the values to add up, and what the event's facts and notes are made of. Without a snapshot
+    column `as_of` is the day of all rows.
     """
     id_column, snapshot = contract.id.name, contract.snapshot
     day = F.col(snapshot.name) if snapshot else F.lit(as_of)
     inputs = [F.col(n).cast("double").alias(n) for n in plan.numeric] + [F.col(n) for n in plan.categorical]
     inputs += [F.unix_date(n).alias(n) for n in plan.dates]
     rows = df.select(_id(id_column), _day(day), F.lit(SNAPSHOT).alias(KIND), *inputs)
-    tables = [_event_rows(events[event.name], event, id_column) for event in plan.events]
+    tables = [rows_of for e in plan.events for rows_of in _event_rows(events[e.name], e, id_column)]
     together = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), tables, rows)
-    order = [c for c in together.columns if c not in (CUSTOMER, DAY, KIND)]  # sums are added up in one order
-    placed = together.repartition(CUSTOMER).sortWithinPartitions(CUSTOMER, DAY, KIND, *order)
-    schema = ", ".join([f"{CUSTOMER} string", f"{DAY} int", *(f"`{name}` double" for name in plan.sources)])
+    order = [*map(_column, (CUSTOMER, DAY, KIND, *layout(plan)))]
+    placed = together.repartition(CUSTOMER).sortWithinPartitions(*order)
+    schema = ", ".join(
+        [
+            f"{CUSTOMER} string, {DAY} int",
+            *(f"`{name}` double" for name in plan.sources),
+            *(f"`{name}` string" for name in plan.notes),
+        ]
+    )
 
     def add(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for customers in whole_customers(batches):
             keys = customers.filter(pc.equal(customers.column(KIND), SNAPSHOT)).select([CUSTOMER, DAY])
             columns = {name: pa.array(values) for name, values in history(customers, plan).items()}
+            columns |= {name: pa.array(v, pa.string()) for name, v in last_notes(customers, plan).items()}
             yield from pa.table(
                 {**dict(zip(keys.column_names, keys.columns, strict=True)), **columns}
             ).to_batches()
@@ -54,9 +71,29 @@ def history_of(
     return made.withColumn(snapshot.name, F.date_from_unix_date(DAY)).drop(DAY)
 
 
-def _event_rows(df: DataFrame, event: EventPlan, id_column: str) -> DataFrame:
-    values = [F.col(v).cast("double").alias(value_column(event.name, v)) for v in event.values]
-    return df.select(_id(id_column), _day(F.col("date")), F.lit(event.name).alias(KIND), *values)
+def _event_rows(df: DataFrame, event: EventPlan, id_column: str) -> Iterator[DataFrame]:
+    """The event's rows, and a row for each fact on the day from which on it was known; see `records.dated_facts`."""
+    known = [KNOWN_AT] if KNOWN_AT in df.columns else []
+
+    def rows(day: str, kind: str, *values: Column) -> DataFrame:
+        seen = F.greatest(*(F.col(c) for c in (day, day, *known)))
+        return df.where(F.col(day) >= F.col(DATE)).select(
+            _id(id_column), _day(seen), F.lit(kind).alias(KIND), *values
+        )
+
+    values = [_column(v).cast("double").alias(value_column(event.name, v)) for v in event.values]
+    yield rows(DATE, event.name, *values, *([F.col(TEXT).alias(event.text)] if event.notes else []))
+    for fact in event.facts:
+        name = value_column(event.name, fact)
+        if fact == SATISFACTION:
+            told = rows(RESOLVED, name, F.col(fact).cast("double").alias(name))
+        else:
+            told = rows(fact, name, F.datediff(fact, DATE).cast("double").alias(name))
+        yield told.where(_column(name).isNotNull())
+
+
+def _column(name: str) -> Column:
+    return F.col(f"`{name}`")
 
 
 def _id(name: str) -> Column:
@@ -89,6 +126,30 @@ def whole_customers(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 # -- panels ---------------------------------------------------------------------------------------------
+
+LEFT = "_left"  # whether a customer had left when a snapshot was taken, or does before the horizon begins
+
+
+def dated_label(
+    df: DataFrame, contract: Contract, *, date: str, lead: int, horizon: int, until: dt.date
+) -> DataFrame:
+    """Add the contract's label, and LEFT, from the day on which customers leave (null: they have not left).
+
+    The label is whether that day lies within `horizon` days which begin `lead` days after the snapshot; null where
+    they are not over on the day `until`.
+    """
+    assert contract.label is not None
+    assert contract.snapshot is not None
+    left, day = F.col(date), F.col(contract.snapshot.name)
+    begins, ends = F.date_add(day, lead), F.date_add(day, lead + horizon)
+    leaves = F.coalesce((left > begins) & (left <= ends), F.lit(False))
+    return df.withColumns(
+        {
+            contract.label.name: F.when(ends <= F.lit(until), leaves),
+            LEFT: F.coalesce(left <= begins, F.lit(False)),
+        }
+    )
+
 
 AHEAD, RECENT = "_ahead", "_recent"
 

@@ -5,12 +5,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from churn_spark.contract.columns import Column
 from churn_spark.guessing.columns import Guess, Table, guess_columns, guess_table
 from churn_spark.guessing.form import guess_form
 from churn_spark.guessing.layer import as_yaml
+from churn_spark.guessing.past import ticket_layer
 from churn_spark.settings.layers import load_config
+from churn_spark.settings.sections import Config
 
 N = 100
 TABLE = pd.DataFrame(
@@ -215,3 +218,67 @@ def test_as_yaml_keeps_what_was_found() -> None:
         guess_table(frame, separator=";"), raw="x.csv", form={"separator": ";", "encoding": "windows-1252"}
     )
     assert "input:\n  separator: ';'\n  encoding: 'windows-1252'\n  decimal: ','\n" in text
+
+
+# -- what a table tells of time -------------------------------------------------------------------------
+
+
+def panel(**more: list[object]) -> pd.DataFrame:
+    months = [str(day.date()) for day in pd.date_range("2025-01-31", periods=6, freq="ME")]
+    rows = [(f"a{n}", month, str(n * 7 % 100 / 10)) for n in range(200) for month in months]
+    return pd.DataFrame(rows, columns=["customer_id", "month", "spend"]).assign(**more)
+
+
+def test_a_panel_is_known_by_few_days_with_each_customer_once() -> None:
+    roles = {
+        g.column.name: g.column.role for g in guess_columns(panel(churn=[str(n % 2) for n in range(1200)]))
+    }
+    assert roles == {"customer_id": "id", "month": "snapshot", "spend": "numeric", "churn": "label"}
+
+
+def test_a_panel_with_the_day_of_leaving_makes_its_label_of_it() -> None:
+    table = guess_table(
+        panel(churn_date=[f"2025-09-{1 + n % 28:02d}" if n % 9 == 0 else None for n in range(1200)])
+    )
+    roles = {g.column.name: g.column.role for g in table.guesses}
+    assert (roles["month"], roles["churn_date"]) == ("snapshot", "date")
+    assert table.sections == {"label": {"from": "churn_date", "horizon_days": 90}}
+
+
+def test_a_log_of_orders_is_made_a_panel() -> None:
+    rows = [(f"a{n % 150}", f"{1 + n % 28:02d}.{1 + n % 11:02d}.2025", f"{n % 90},5") for n in range(1000)]
+    table = guess_table(pd.DataFrame(rows, columns=["cust_no", "ordered", "Amount"]))
+    assert [(g.column.name, g.column.role) for g in table.guesses] == [
+        ("cust_no", "id"), ("month", "snapshot"), ("orders", "numeric"), ("Amount", "numeric"), ("churn", "label"),
+    ]  # fmt: skip
+    assert table.notation == {"decimal": ",", "date_format": "d.M.yyyy"}
+    assert table.sections["events"] == {
+        "orders": {"customer": "cust_no", "date": "ordered", "value": ["Amount"]}
+    }
+    layer = Config.model_validate(
+        {"raw": "o.csv", "output": "out", **yaml.safe_load(as_yaml(table, raw="o.csv"))}
+    )
+    assert layer.snapshots == "monthly"
+    assert layer.contract.columns[3].decimal is None  # the panel is ours
+    assert layer.contract.tables["orders"][2].decimal == ","
+
+
+def test_tickets_are_known_by_whose_they_are_and_what_became_of_them() -> None:
+    rows = [
+        (f"t{n}", f"a{n % 40}", f"2025-{1 + n % 12:02d}-03 10:00:00", f"2025-{1 + n % 12:02d}-09" if n % 5 else None,
+         str(1 + n % 5), f"The invoice number {n} is wrong again and nobody answers my calls.")
+        for n in range(300)
+    ]  # fmt: skip
+    names = ["ticket_id", "requester", "created_at", "closed_at", "csat", "description"]
+    found = ticket_layer(
+        pd.DataFrame(rows, columns=names), names, ids=pd.Series([f"a{n}" for n in range(50)]), raw="t"
+    )
+    assert found["tickets"] == {
+        "raw": "t", "customer": "requester", "date": "created_at", "text": "description",
+        "columns": {"resolved": "closed_at", "satisfaction": "csat"},
+    }  # fmt: skip
+
+
+def test_a_table_of_one_moment_has_dates_and_no_snapshots() -> None:
+    table = guess_table(TABLE)
+    assert table.sections == {}

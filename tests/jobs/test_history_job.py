@@ -85,7 +85,7 @@ def test_an_orders_log_becomes_scores_and_a_process_gives_the_same(spark: object
     blind = model.predict(newest[:1])[0]
     assert blind["score_status"] == "degraded"
     assert "earlier snapshots were not given" in blind["status_detail"]
-    assert "the table orders were not given" in blind["status_detail"]
+    assert "the table orders was not given" in blind["status_detail"]
 
 
 def panel_by_hand(log: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from churn_spark.contract.columns import Column, Contract
 from churn_spark.contract.history import EventPlan, HistoryPlan
 from churn_spark.history.table import CUSTOMER, DAY
-from churn_spark.spark.history import history_of, monthly_panel, whole_customers
+from churn_spark.spark.history import LEFT, dated_label, history_of, monthly_panel, whole_customers
 
 COLUMNS = {"id": "id", "month": "snapshot", "spend": "numeric"}
 CONTRACT = Contract(tuple(Column(name=n, role=r) for n, r in COLUMNS.items()))  # type: ignore[arg-type]
@@ -71,3 +71,29 @@ def test_a_panel_made_of_orders_has_who_is_still_there_and_who_orders_no_more(sp
         rows, "id string, month date, orders bigint, amount double, left boolean"
     )
     assert_df_equality(panel, expected, ignore_row_order=True, ignore_nullable=True)
+
+
+def test_a_date_of_leaving_labels_each_snapshot(spark: SparkSession) -> None:
+    d = dt.date
+    columns = {"id": "id", "month": "snapshot", "left_on": "date", "left": "label"}
+    contract = Contract(tuple(Column(name=n, role=r) for n, r in columns.items()))  # type: ignore[arg-type]
+    day = d(2026, 1, 31)
+    cases = [  # lead 10, horizon 30: from February 11 to March 12
+        (d(2026, 1, 31), False, True),  # is gone
+        (d(2026, 2, 10), False, True),  # leaves before the horizon begins
+        (d(2026, 2, 11), True, False),
+        (d(2026, 3, 12), True, False),
+        (d(2026, 3, 13), False, False),
+        (None, False, False),
+    ]
+    df = spark.createDataFrame(
+        [("a", day, when) for when, _, _ in cases], "id string, month date, left_on date"
+    )
+    made = {"date": "left_on", "lead": 10, "horizon": 30}
+    rows = dated_label(df, contract, **made, until=d(2026, 3, 12)).select("left_on", "left", LEFT)
+    expected = spark.createDataFrame(cases, f"left_on date, left boolean, {LEFT} boolean")
+    assert_df_equality(rows, expected, ignore_row_order=True, ignore_nullable=True)
+    early = dated_label(
+        df, contract, **made, until=d(2026, 3, 11)
+    )  # the horizon is not over, whoever left in it
+    assert early.where("left is not null").count() == 0

@@ -2,64 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
+from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn_spark.contract.columns import Column, Contract
+from churn_spark.contract.history import DATE, KNOWN_AT
 from churn_spark.errors import InputError
-from churn_spark.settings.history import Events
 from churn_spark.settings.sections import Input, Validation
+from churn_spark.spark.input.files import quoted
 from churn_spark.spark.input.rules import with_errors
 from churn_spark.spark.input.sources import read_raw
-
-DATE = "date"
+from churn_spark.spark.tables import stored
 
 
 class EventTable(NamedTuple):
-    """`df`: the customer's id, `date` and the values (double); the rows that had no usable id or date are counted."""
+    """`df`: the declared columns of events, typed; and rows by what became of them.
+
+    `left_out` are those of a filter, `known_late` events that were known more than the delay after their day. `one_day`
+    are date columns that name one day only.
+    """
 
     df: DataFrame
     rows: int
     rejected: int
+    left_out: int
+    known_late: int
+    one_day: tuple[str, ...]
 
 
 def read_events(
     spark: SparkSession,
     location: str,
-    events: Events,
+    columns: Sequence[Column],
     *,
-    id_column: str,
     settings: Input,
     validation: Validation,
+    delay: int,
+    folder: str,
 ) -> EventTable:
-    """Read a table of events, with the customer's id as `id_column`; a bad value counts as missing.
+    """Read and check a table of events once, into the folder; a bad value counts as missing.
 
-    Raises InputError where the table cannot be read, or more rows than `validation.max_reject_share` are rejected.
+    Of `columns` those that are required say which rows count. Raises InputError where the table cannot be read, or
+    more rows than `validation.max_reject_share` have no usable customer or date.
     """
-    contract = Contract(
-        (
-            Column(name=id_column, role="id", source=events.customer),
-            Column(name=DATE, role="snapshot", source=events.date),
-            *(Column(name=value, role="numeric") for value in events.value),
-        )
-    )
+    contract = Contract(tuple(columns))
     raw = read_raw(
         spark, location, contract=contract, settings=settings, need_label=False,
         max_row_chars=validation.max_row_chars,
     )  # fmt: skip
     checked = with_errors(raw.df, contract, settings=validation, purpose="score")
-    bad = F.size("_errors") > 0
-    counts = checked.agg(F.count("*").alias("rows"), F.count_if(bad).alias("rejected")).collect()[0]
-    if not counts.rows:
-        raise InputError("the table of events has no rows", where=location, fix="check events.raw")
-    if counts.rejected > validation.max_reject_share * counts.rows:
-        raise InputError(
-            f"{counts.rejected:,} of {counts.rows:,} events have no usable customer or date",
-            where=f"{location}, columns {events.customer} and {events.date}",
-            fix="check events.customer and events.date, or raise validation.max_reject_share",
-        )
-    return EventTable(
-        checked.where(~bad).select(id_column, DATE, *events.value), counts.rows, counts.rejected
+    counts_as_one = reduce(
+        SparkColumn.__and__, (F.col(quoted(c.name)).isNotNull() for c in columns if c.required), F.lit(True)
     )
+    fate = F.when(F.size("_errors") > 0, "rejected").when(counts_as_one, "event").otherwise("left_out")
+    names = [quoted(c.name) for c in columns if not c.required]
+    rows = stored(checked.select(*names, fate.alias("_fate")), folder)
+    counts = {row["_fate"]: row["count"] for row in rows.groupBy("_fate").count().collect()}
+    total, rejected = sum(counts.values()), counts.get("rejected", 0)
+    if not total:
+        raise InputError("the table of events has no rows", where=location, fix="check events.raw")
+    if rejected > validation.max_reject_share * total:
+        who, when = (c.raw_name for c in columns[:2])
+        raise InputError(
+            f"{rejected:,} of {total:,} events have no usable customer or date",
+            where=f"{location}, columns {who} and {when}",
+            fix="check their `customer` and `date`, or raise validation.max_reject_share",
+        )
+    events = rows.where("_fate = 'event'").drop("_fate")
+    late, one_day = _days(events, [c for c in columns if c.kind == "date"], delay)
+    return EventTable(events, total, rejected, counts.get("left_out", 0), late, one_day)
+
+
+def _days(events: DataFrame, dates: Sequence[Column], delay: int) -> tuple[int, tuple[str, ...]]:
+    """How many events were known more than `delay` days late, and the date columns (of the table) with one day only."""
+    is_late = F.col(KNOWN_AT) > F.date_add(DATE, delay) if KNOWN_AT in events.columns else F.lit(False)
+    spans = [(F.min(c.name) == F.max(c.name)).alias(c.raw_name) for c in dates]
+    found = events.agg(F.count("*").alias("_rows"), F.count_if(is_late).alias("_late"), *spans).collect()[0]
+    several = found["_rows"] > 1
+    return found["_late"], tuple(c.raw_name for c in dates if several and found[c.raw_name])

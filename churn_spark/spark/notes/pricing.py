@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -12,11 +12,14 @@ from churn_spark.notes.prompts import prompt
 from churn_spark.settings.notes import NoteSettings, Remote, Text
 from churn_spark.spark.notes.cache import Cache
 from churn_spark.spark.notes.resolver import CHARS_PER_TOKEN, Resolver
+from churn_spark.spark.notes.stage import notes_of
 
 Price = dict[str, float]
 
 
-def price_texts(df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cache) -> Price:
+def price_texts(
+    df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cache, several: Collection[str] = ()
+) -> Price:
     """Distinct notes with something to compute, their characters and tokens; with remote providers also calls.
 
     calls, billed_tokens: what remote providers would be asked for and bill at most, if every call succeeds at
@@ -25,7 +28,7 @@ def price_texts(df: DataFrame, columns: Sequence[str], *, text: Text, cache: Cac
     """
     total: Price = dict.fromkeys(("notes", "uncached", "characters", "estimated_tokens"), 0)
     for column in columns:
-        resolver = Resolver(df, column, text, cache, "")
+        resolver = Resolver(notes_of(df, column) if column in several else df, column, text, cache, "")
         resolved = resolver.resolved(resolver.distinct())
         lacking = F.col("lacks_note") | F.col("lacks_summary") | F.col("lacks_embedding")
         sums = resolved.agg(F.sum("rows"), F.count_if(lacking), F.sum(F.when(lacking, F.length("note"))))

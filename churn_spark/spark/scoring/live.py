@@ -21,15 +21,22 @@ class Live(NamedTuple):
 
 
 def live_customers(
-    df: DataFrame, contract: Contract, day: dt.date, *, horizon: int, include_left: bool
+    df: DataFrame,
+    contract: Contract,
+    day: dt.date,
+    *,
+    horizon: int,
+    include_left: bool,
+    left_on: str | None = None,
 ) -> Live:
     """One row per customer who is there on a day: of several snapshots, the newest up to it.
 
     Who has left by that row's label is not live any more, unless `include_left`. A label of a snapshot looks ahead
-    `horizon` days and says nothing before they are over. Raises InputError where all have left.
+    `horizon` days and says nothing before they are over; where there is a date of leaving, `left_on`, it says so.
+    Raises InputError where all have left.
     """
     newest = _newest(df, contract, day)
-    left = F.lit(False) if include_left else _has_left(contract, day, horizon)
+    left = F.lit(False) if include_left else _has_left(contract, day, horizon, left_on)
     counts = newest.agg(
         F.count_distinct(F.when(~left, F.col(contract.id.name))).alias("customers"),
         F.count_distinct(F.when(left, F.col(contract.id.name))).alias("left"),
@@ -52,7 +59,9 @@ def _newest(df: DataFrame, contract: Contract, day: dt.date) -> DataFrame:
     return past.join(newest, [key, snapshot], "left_semi")
 
 
-def _has_left(contract: Contract, day: dt.date, horizon: int) -> Column:
+def _has_left(contract: Contract, day: dt.date, horizon: int, left_on: str | None) -> Column:
+    if left_on is not None:
+        return F.coalesce(F.col(left_on) <= F.lit(day), F.lit(False))
     if contract.label is None:
         return F.lit(False)
     label = F.coalesce(F.col(contract.label.name), F.lit(False))

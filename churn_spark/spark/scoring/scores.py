@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark.arrays import Matrix, vector_matrix
+from churn_spark.arrays import Matrix, vector_matrix, vectors_matrix
 from churn_spark.contract.columns import (
     Contract,
     embedding_column,
@@ -18,6 +18,7 @@ from churn_spark.contract.columns import (
     status_column,
     summary_column,
 )
+from churn_spark.contract.history import APART
 from churn_spark.contract.published import SCORES, Field, ddl
 from churn_spark.model.model import RECORD_FIELDS, ChurnModel
 from churn_spark.model.quotes import Embed, Places
@@ -48,8 +49,8 @@ def with_scores(
     carried = [c for c in (keep or df.columns) if not c.endswith((embedding_column(""), parts_column("")))]
     if top:
         model.lay_out()  # once here, not in each worker
-    needed = [*model.contract.unit, *(c.name for c in model.contract.role("numeric", "categorical")),
-              *model.policy.columns]  # fmt: skip
+    needed = [*model.contract.key, *model.contract.unit, *model.policy.columns,
+              *(c.name for c in model.contract.role("numeric", "categorical"))]  # fmt: skip
     summaries = {t.name: summary_column(t.name) for t in model.spec.texts}
     source = df.select(*dict.fromkeys([*carried, *needed, *summaries.values(), *vectors]))
     schema = ", ".join([*(f"`{k}` {source.schema[k].dataType.simpleString()}" for k in carried), ddl(SCORED)])
@@ -58,7 +59,7 @@ def with_scores(
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             matrices = {
-                t.name: vector_matrix(batch.column(embedding_column(t.name)), t.dimension)
+                t.name: vectors_matrix(batch.column(embedding_column(t.name)), t.dimension, t.notes)
                 for t in model.spec.texts
             }
             quotes = {name: batch.column(column).to_pylist() for name, column in summaries.items() if top}
@@ -132,7 +133,9 @@ def with_status(df: DataFrame, contract: Contract) -> DataFrame:
     details = F.concat(F.transform("_warnings", lambda w: w["message"]), F.array_compact(F.array(*failed)))
     return df.withColumns(
         {
-            "ticket_summary": F.col(summary_column(first)) if first else F.lit(None).cast("string"),
+            "ticket_summary": F.substring_index(summary_column(first), APART, 1)
+            if first
+            else F.lit(None).cast("string"),
             "text_status": F.col(status_column(first)) if first else F.lit("empty"),
             "score_status": F.when(F.col("churn_probability").isNull(), "unscorable")
             .when(F.size(details) > 0, "degraded")

@@ -87,6 +87,7 @@ def _as_it_reads(df: DataFrame, champion: ChurnModel, *, ours: Text, cache: Cach
         cache=cache,
         work=folder,
         counts=TextCounts(),
+        several=champion.contract.history.notes,
     )
 
 

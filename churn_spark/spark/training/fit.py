@@ -18,11 +18,11 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from xgboost.spark import SparkXGBClassifier
 
-from churn_spark.arrays import Matrix, list_array, vector_matrix
+from churn_spark.arrays import Matrix, list_array, vectors_matrix
 from churn_spark.contract.columns import Contract, embedding_column
 from churn_spark.contract.folds import FOLDS
 from churn_spark.errors import ConfigError
-from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector
+from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector, mean_vectors
 from churn_spark.model.projection import Moments, Unseen, assemble_unseen, fit_projections, text_moments
 from churn_spark.model.sample import Sample
 from churn_spark.model.trees import parameters
@@ -53,17 +53,22 @@ def fit_inputs(
 
     With `folded` text projections are one for each fold's booster, else one for all.
     """
-    moments = {
-        name: text_moments(vectors, sample.label, sample.frame["_fold"])
-        if sample.whole
-        else learnt_moments(df, name, contract, dimension=vectors.shape[1])
-        for name, vectors in sample.vectors.items()
-    }
-    texts, unseen = fit_projections(moments, width=features.text_dimensions, folded=folded)
+    several = contract.history.notes
+    moments = {}
+    for name, vectors in sample.vectors.items():
+        notes = several.get(name, 1)
+        moments[name] = (
+            text_moments(mean_vectors(vectors, notes), sample.label, sample.frame["_fold"])
+            if sample.whole
+            else learnt_moments(df, name, contract, dimension=vectors.shape[1] // notes, notes=notes)
+        )
+    texts, unseen = fit_projections(moments, width=features.text_dimensions, folded=folded, notes=several)
     return Inputs(fit_spec(df, contract, features=features, texts=texts), unseen)
 
 
-def learnt_moments(df: DataFrame, name: str, contract: Contract, *, dimension: int) -> Moments:
+def learnt_moments(
+    df: DataFrame, name: str, contract: Contract, *, dimension: int, notes: int = 1
+) -> Moments:
     """Sum up the vectors of the text column `name` over all rows of `df`, which has `_fold`, in one pass.
 
     A task adds up its rows and hands over 40 x dimension^2 bytes: whole numbers, the same in any order.
@@ -76,7 +81,8 @@ def learnt_moments(df: DataFrame, name: str, contract: Contract, *, dimension: i
         total = zeros
         for batch in batches:
             label, fold, vectors = batch.columns
-            total = total.plus(text_moments(vector_matrix(vectors, dimension), label, fold))
+            means = mean_vectors(vectors_matrix(vectors, dimension, notes), notes)
+            total = total.plus(text_moments(means, label, fold))
         yield pa.RecordBatch.from_arrays([pa.array([s.tobytes()]) for s in total], names=list(fields))
 
     label = F.col(contract.label.name).cast("int").alias("label")
@@ -192,7 +198,10 @@ def with_features(
 
 def batch_vectors(table: pa.Table, spec: FeatureSpec) -> dict[str, Matrix]:
     """The text vectors of an Arrow table as matrices, rows of NaN where there is none."""
-    return {t.name: vector_matrix(table.column(embedding_column(t.name)), t.dimension) for t in spec.texts}
+    return {
+        t.name: vectors_matrix(table.column(embedding_column(t.name)), t.dimension, t.notes)
+        for t in spec.texts
+    }
 
 
 # -- trees ----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark.arrays import vector_matrix
+from churn_spark.arrays import vectors_matrix
 from churn_spark.contract.columns import Contract, embedding_column, summary_column
 from churn_spark.evaluation.audit import Overlap
 from churn_spark.model.sample import Sample
@@ -50,9 +50,10 @@ def collect_rows(df: DataFrame, contract: Contract, *, keep: Sequence[str] = ())
     vectors = {}
     for name in texts:
         column = table.column(embedding_column(name))
-        known = column.drop_null()
+        known, most = column.drop_null(), contract.history.notes.get(name, 1)
         if len(known):
-            vectors[name] = vector_matrix(column, len(known[0].as_py()) // 4)
+            one = known[0].as_py() if most == 1 else known[0].as_py()[0]
+            vectors[name] = vectors_matrix(column, len(one) // 4, most)
     summaries = {t: table.column(summary_column(t)).to_pandas().to_numpy(object) for t in texts}
     frame = table.select([*dict.fromkeys([*contract.key, "split", "label", *columns, *texts])]).to_pandas()
     frame = frame.assign(**{t: [_shown(note) for note in frame[t]] for t in texts})

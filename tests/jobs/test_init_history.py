@@ -1,0 +1,60 @@
+"""A layer proposed for what has a past trains and scores as it is: an orders log, a panel, customers with tickets."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from helpers import last_run
+from test_history_job import orders
+from test_tickets_job import tables
+
+from churn_spark.cli import main
+
+QUICK = ["--set", "training.n_estimators=10", "--set", "split.backtest=0", "--set", "promotion.rule=always",
+         "--set", "text.embedder.name=static"]  # fmt: skip
+
+
+def write(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def an_orders_log(folder: Path) -> list[str]:
+    return ["--raw", str(write(folder / "orders.csv", ("customer_id", "date", "amount"), orders()))]
+
+
+def a_panel_with_a_date(folder: Path) -> list[str]:
+    """The day of leaving is the first month in which the customer is said to have left, and no row follows."""
+    rows: list[tuple[object, ...]] = []
+    for _, own in pd.DataFrame(tables()[0], columns=["id", "month", "spend", "left"]).groupby("id"):
+        gone = own["month"][own["left"] == 1].min()
+        rows += [(r.id, r.month, r.spend, "" if gone != gone else gone) for r in own.itertuples(index=False)]
+    return ["--raw", str(write(folder / "panel.csv", ("customer_id", "month", "spend", "churn_date"), rows))]
+
+
+def customers_with_tickets(folder: Path) -> list[str]:
+    panel, tickets = tables()
+    newest = [row for row in panel if row[1] == max(r[1] for r in panel)]
+    customers = [(c, spend, left) for c, _, spend, left in newest]
+    write(folder / "customers.csv", ("account", "spend", "churn"), customers)
+    header = ("requester", "opened_at", "description", "closed_at", "answered_at", "stars", "kind")
+    write(folder / "tickets.csv", header, tickets)
+    return ["--raw", str(folder / "customers.csv"), "--set", f"tickets.raw={folder / 'tickets.csv'}"]
+
+
+@pytest.mark.parametrize("data", [an_orders_log, a_panel_with_a_date, customers_with_tickets])
+def test_a_proposed_layer_trains_and_scores(spark: object, tmp_path: Path, data) -> None:  # type: ignore[no-untyped-def]
+    place = data(tmp_path)
+    assert main(["init", *place, "--to", str(tmp_path / "mine.yaml")]) == 0
+    place = [*place[:2], "--config", str(tmp_path / "mine.yaml"), "--output", str(tmp_path / "out"), "-q"]
+    assert main(["train", *place, *QUICK]) == 0
+    record = last_run(tmp_path / "out")
+    assert record["promoted"]
+    assert record["metrics"]["roc_auc"] > 0.55
+    assert main(["score", *place, *QUICK, "--score-date", "2026-06-30"]) == 0
+    scores = pd.read_parquet(tmp_path / "out/churn_scores")
+    assert len(scores) > 50
+    assert scores["churn_probability"].notna().all()
