@@ -68,9 +68,16 @@ def churn_probability(package: str | ChurnModel) -> Any:
     `package` is a model package's folder, a folder of packages (then the champion), or a loaded model; it is loaded
     here and sent to the executors. The struct holds the columns that the model was trained with, by the names of
     the table contract or of the raw table, in any case and order; further columns are ignored. A value that breaks
-    a rule counts as missing. Raises InputError where there is no model and, when run, where a column is absent.
+    a rule counts as missing. Raises InputError where there is no model, or one that reads history, which one row does
+    not have, and, when run, where a column is absent.
     """
     model = package if isinstance(package, ChurnModel) else load_model(package, "champion")
+    if model.contract.history:
+        raise InputError(
+            "the model reads what happened before, which a struct of one row does not hold",
+            where="churn_probability",
+            fix="score with `churn-spark score`, or ChurnModel.predict with history=, tickets= and events=",
+        )
 
     def churn_probability(batches: Iterator[pd.DataFrame]) -> Iterator[pd.Series]:
         for batch in batches:

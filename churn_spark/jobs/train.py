@@ -312,7 +312,9 @@ def _explain(run: Run, model: ChurnModel, rows: Sample, chosen: Chosen, insights
     """Set the model against simpler ones and say what moves its scores, by the rows that the audit saw."""
     with run.step("explain") as step:
         ablations = measure_ablations(model, rows, training=run.config.training, unseen=chosen.inputs.unseen)
-        suspected = audit.text_findings([t.name for t in model.spec.texts if t.notes == 1], ablations)
+        is_dated = model.contract.snapshot is not None  # so notes of tickets lie before it
+        undated = [t.name for t in model.spec.texts if t.notes == 1 or not is_dated]
+        suspected = audit.text_findings(undated, ablations)
         findings = (*(insights.findings or ()), *_judged(run, suspected))
         insights = replace(
             insights,

@@ -169,3 +169,15 @@ def test_declared_columns_of_tickets_have_the_notation_of_the_input() -> None:
         as_of=DAY,
     )
     assert told["tickets__days_since_last"].tolist() == [1.0]
+
+
+def test_a_function_of_one_row_refuses_a_model_that_reads_history() -> None:
+    functions = pytest.importorskip("churn_spark.functions")
+    from churn_spark.errors import InputError
+    from churn_spark.model.calibration import IDENTITY
+    from churn_spark.model.features import FeatureSpec
+    from churn_spark.model.model import ChurnModel
+
+    model = ChurnModel("m", None, FeatureSpec(), IDENTITY, None, CONFIG.contract, CONFIG.text, {})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="which a struct of one row does not hold"):
+        functions.churn_probability(model)
