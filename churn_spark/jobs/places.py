@@ -13,7 +13,7 @@ WITHOUT = {
     "write": "nothing can be published here: choose another folder, or change its permissions",
     "exclusive create": "the lock is written and read again two seconds later",
     "link": "the lock is made by exclusive create",
-    "rename": "published dates cannot be replaced as a unit: choose another folder",
+    "rename": "what is published is copied to its place: a reader may meet a part of a date while it is replaced",
     "chmod": "files keep the permissions of the mount",
     "lock": "a crashed run's lock is free five minutes later, not at once",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+CANNOT_RENAME = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV)  # some FUSE mounts; another file system
 OBJECT_STORES = ("s3", "s3a", "s3n", "gs", "wasb", "wasbs", "oss", "cos")  # a rename copies there
 
 
@@ -75,13 +77,57 @@ def move(source: str, target: str) -> None:
     """Rename within one file system, making the target's parents; the target must not exist."""
     if is_local(source):
         local(target).parent.mkdir(parents=True, exist_ok=True)
-        os.rename(local(source), local(target))
+        _rename(local(source), local(target))
         return
     fs, source_path = _hadoop(source)
     _, target_path = _hadoop(target)
     fs.mkdirs(target_path.getParent())
     if not fs.rename(source_path, target_path):
         raise OSError(f"could not rename {source} to {target}")
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename; where the file system cannot, copy, in steps that the same call completes after a kill.
+
+    A marker beside the target says whether it is whole. Raises FileExistsError where the target is another's.
+    """
+    try:
+        os.rename(source, target)
+        return
+    except OSError as problem:
+        if problem.errno not in CANNOT_RENAME:
+            raise
+    marker = target.with_name(f".{target.name}.copying")
+    if target.exists() and not marker.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    if not marker.exists() or marker.read_text() != "whole":
+        marker.touch()
+        remove(str(target))
+        _copy(source, target)
+        marker.write_text("whole")
+    remove(str(source))
+    marker.unlink()
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Rename over a file that is there, or copy over it."""
+    try:
+        os.replace(source, target)
+    except OSError as problem:
+        if problem.errno not in CANNOT_RENAME:
+            raise
+        _copy(source, target)
+        remove(str(source))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file or folder, names and content only: not every mount knows permissions and times."""
+    if not source.is_dir():
+        shutil.copyfile(source, target)
+        return
+    target.mkdir(exist_ok=True)
+    for entry in source.iterdir():
+        _copy(entry, target / entry.name)
 
 
 def exchange(one: str, other: str) -> bool:
@@ -111,7 +157,7 @@ def move_if_free(source: str, target: str) -> bool:
         except OSError:  # a file system without links
             if place.exists():
                 return False
-            os.rename(local(source), place)
+            _rename(local(source), place)
             return True
         local(source).unlink()
         return True
@@ -151,7 +197,7 @@ def write_text(path: str, text: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, target)
+        _replace(temporary, target)
         return
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "file").write_text(text, encoding="utf-8")
@@ -166,7 +212,7 @@ def put(source: str, target: str) -> None:
     """Move a local file or folder to its place as a whole, replacing a file that is there."""
     if is_local(target):
         local(target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(source, local(target))
+        _replace(local(source), local(target))
         return
     fs, hadoop_path = _hadoop(target)
     _, source_path = _hadoop(f"file://{Path(source).resolve()}")
