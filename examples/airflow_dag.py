@@ -14,7 +14,8 @@ from pathlib import Path
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, task
 
-COMMAND = os.environ.get("CHURN_COMMAND", "churn-spark")  # or: /opt/churn_spark/spark-submit.sh --master yarn
+# On a cluster: /opt/churn_spark/spark-submit.sh --master yarn /opt/churn_spark/jobs/{job}.py
+COMMAND = os.environ.get("CHURN_COMMAND", "churn-spark {job}")
 OUTPUT = os.environ.get("CHURN_OUTPUT", "/data/churn")
 OPTIONS = f"--raw /data/customers.parquet --output {OUTPUT} --config /data/mine.yaml --log-format json"
 DAY = "{{ (dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
@@ -33,7 +34,7 @@ SETTINGS = {
 
 def score() -> BashOperator:
     """Scores of the day; a rerun replaces exactly that day."""
-    command = f"{COMMAND} score {OPTIONS} --score-date {DAY}"
+    command = f"{COMMAND.format(job='score')} {OPTIONS} --score-date {DAY}"
     return BashOperator(task_id="score", bash_command=command, append_env=True)
 
 
@@ -45,7 +46,9 @@ def is_promoted() -> bool:
 
 
 with DAG("churn_train", schedule="0 3 * * 0", **SETTINGS) as training:
-    train = BashOperator(task_id="train", bash_command=f"{COMMAND} train {OPTIONS}", append_env=True)
+    train = BashOperator(
+        task_id="train", bash_command=f"{COMMAND.format(job='train')} {OPTIONS}", append_env=True
+    )
     train >> is_promoted() >> score()
 
 with DAG("churn_score", schedule="0 5 * * *", **SETTINGS) as scoring:

@@ -22,7 +22,8 @@ from dagster import (
     define_asset_job,
 )
 
-COMMAND = shlex.split(os.environ.get("CHURN_COMMAND", "churn-spark"))
+# On a cluster: /opt/churn_spark/spark-submit.sh --master yarn /opt/churn_spark/jobs/{job}.py
+COMMAND = os.environ.get("CHURN_COMMAND", "churn-spark {job}")
 OUTPUT = os.environ.get("CHURN_OUTPUT", "/data/churn")
 OPTIONS = ["--raw", "/data/customers.parquet", "--output", OUTPUT, "--config", "/data/mine.yaml"]
 MENDABLE = (1, 23, 24)  # unforeseen, a resource, another run holds the lock
@@ -31,7 +32,7 @@ RETRY = RetryPolicy(max_retries=1, delay=300)
 
 def run(job: str, *options: str) -> MaterializeResult:
     """Run a job; its record is the asset's metadata."""
-    code = subprocess.run([*COMMAND, job, *OPTIONS, *options], check=False).returncode
+    code = subprocess.run([*shlex.split(COMMAND.format(job=job)), *OPTIONS, *options], check=False).returncode
     if code:
         raise Failure(f"churn-spark {job} ended with exit code {code}", allow_retries=code in MENDABLE)
     records = [json.loads(path.read_text()) for path in sorted(Path(OUTPUT, "_runs").glob("*/run.json"))]

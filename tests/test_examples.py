@@ -28,7 +28,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         f"exit $(cat {tmp_path}/code)\n"
     )
     script.chmod(0o755)
-    monkeypatch.setenv("CHURN_COMMAND", str(script))
+    monkeypatch.setenv("CHURN_COMMAND", f"{script} {{job}}")
     monkeypatch.setenv("CHURN_OUTPUT", str(tmp_path / "out"))
     return tmp_path
 
