@@ -134,7 +134,9 @@ def test_a_second_score_of_a_date_gives_the_same_rows_and_can_be_rolled_back(
 def test_dry_run_writes_nothing(spark, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "never"
     assert main(["train", "-q", "--dry-run", "--raw", str(raw), "--output", str(folder)]) == 0
-    assert "estimated_tokens" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "estimated_tokens" in told
+    assert "about_seconds" in told
     assert not folder.exists()
 
 

@@ -10,9 +10,11 @@ from pyspark.sql import functions as F
 
 from churn_spark.notes.prompts import prompt
 from churn_spark.settings.notes import NoteSettings, Remote, Text
-from churn_spark.spark.notes.cache import Cache
+from churn_spark.spark.notes.cache import Cache, Kind
+from churn_spark.spark.notes.estimate import estimated_seconds
 from churn_spark.spark.notes.resolver import CHARS_PER_TOKEN, Resolver
 from churn_spark.spark.notes.stage import notes_of
+from churn_spark.spark.session import slots
 
 Price = dict[str, float]
 
@@ -24,7 +26,7 @@ def price_texts(
 
     calls, billed_tokens: what remote providers would be asked for and bill at most, if every call succeeds at
     once and every answer is as long as it may be; four characters count as a token. cost: the tokens' price,
-    where `remote.price_per_million_tokens` is set.
+    where `remote.price_per_million_tokens` is set. about_seconds: a guess, where anything is known of it.
     """
     total: Price = dict.fromkeys(("notes", "uncached", "characters", "estimated_tokens"), 0)
     for column in columns:
@@ -39,10 +41,19 @@ def price_texts(
             "characters": chars,
             "estimated_tokens": chars // CHARS_PER_TOKEN,
         }
-        for part in (local, _summaries(resolved, resolver.settings), _vectors(resolved, resolver.settings)):
+        settings = resolver.settings
+        about = _seconds(uncached, chars // CHARS_PER_TOKEN, settings, slots(df.sparkSession))
+        for part in (local, _summaries(resolved, settings), _vectors(resolved, settings), about):
             for name, value in part.items():
                 total[name] = round(total.get(name, 0) + value, 2)
     return total
+
+
+def _seconds(texts: int, tokens: int, settings: NoteSettings, at_once: int) -> Price:
+    size = {"texts": texts, "tokens": tokens, "slots": at_once}
+    kinds: tuple[Kind, ...] = ("summary", "embedding")
+    known = [s for kind in kinds if (s := estimated_seconds(kind, settings, **size)) is not None]
+    return {"about_seconds": round(sum(known))} if known and texts else {}
 
 
 def _summaries(resolved: DataFrame, settings: NoteSettings) -> Price:

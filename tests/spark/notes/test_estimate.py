@@ -3,6 +3,7 @@ import logging
 import pytest
 
 from churn_spark.settings.layers import load_config
+from churn_spark.spark.notes import pricing
 from churn_spark.spark.notes.counts import Progress
 from churn_spark.spark.notes.estimate import LOAD_SECONDS, estimated_seconds
 
@@ -24,6 +25,19 @@ def text(*settings: str):
 )  # fmt: skip
 def test_estimated_seconds(kind, settings, seconds) -> None:
     assert estimated_seconds(kind, text(*settings), texts=100, tokens=320_000, slots=2) == seconds
+
+
+@pytest.mark.parametrize(
+    ("texts", "settings", "told"),
+    [
+        (100, ["text.embedder.precision=int8"], {"about_seconds": LOAD_SECONDS + 10}),
+        (100, ["text.summarizer={name: openai, model: m}", "text.summarizer.remote.requests_per_minute=60",
+               "text.embedder.precision=int8"], {"about_seconds": 100 + LOAD_SECONDS + 10}),
+        (0, [], {}),
+    ],
+)  # fmt: skip
+def test_a_dry_run_says_how_long_it_would_take(texts, settings, told) -> None:
+    assert pricing._seconds(texts, 320_000, text(*settings), 2) == told
 
 
 @pytest.mark.parametrize(("about", "told"), [(24.6, "chunks=1 about_seconds=25"), (None, "chunks=1")])
