@@ -130,6 +130,7 @@ def _take(place: Path, run_id: str) -> Lease:
     candidate = place.with_name(f".{place.name}.{run_id}")
     candidate.unlink(missing_ok=True)
     written = _written(candidate, content, os.O_CREAT | os.O_TRUNC)
+    file = None
     try:
         file = _put(candidate, place, written, content)
         if file is None:
@@ -138,9 +139,9 @@ def _take(place: Path, run_id: str) -> Lease:
         if file is None:
             raise _held(place, _look(place))
     finally:
-        candidate.unlink(missing_ok=True)
-    if file != written:
-        os.close(written)
+        if file != written:
+            os.close(written)
+        _unlink(candidate)
     return Lease(place, file, content)
 
 
@@ -246,11 +247,30 @@ def _renewed(lease: Lease) -> bool:
 
 
 def _release(lease: Lease) -> None:
-    """Remove the lock file while it is still locked, so that nobody takes over what is about to go."""
-    with suppress(OSError):
+    """Remove the lock file while it is still locked, so that nobody takes over what is about to go; else after that."""
+    try:
         if lease.place.read_bytes() == lease.content:
             lease.place.unlink()
-    os.close(lease.file)
+    except OSError:
+        os.close(lease.file)
+        with suppress(OSError):
+            if lease.place.read_bytes() == lease.content:
+                _unlink(lease.place)
+    else:
+        os.close(lease.file)
+
+
+def _unlink(place: Path) -> None:
+    """Remove a file. A mount without rename refuses while it is open there, which lasts longer than it is here."""
+    for _ in range(100):
+        try:
+            place.unlink(missing_ok=True)
+            return
+        except OSError as problem:
+            if problem.errno not in UNSUPPORTED:
+                raise
+        time.sleep(0.02)
+    log.warning("%s could not be removed", place)
 
 
 # -- judging --------------------------------------------------------------------------------------------

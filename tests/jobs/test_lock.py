@@ -143,6 +143,22 @@ def test_lock_knows_another_way_where_the_file_system_lacks(tmp_path, monkeypatc
     assert os.listdir(tmp_path / "_runs") == []
 
 
+def test_lock_waits_for_a_mount_that_removes_no_open_file(tmp_path, monkeypatch):
+    """As libfuse does where rename is missing: it lets go of a file some time after it was closed."""
+    refusals = iter([True] * 3)
+
+    def unlink(place, missing_ok=False):
+        return refuse() if next(refusals, False) else UNLINK(place, missing_ok=missing_ok)
+
+    monkeypatch.setattr(os, "link", refuse)
+    with lock(str(tmp_path), "train", "r1"):
+        monkeypatch.setattr(Path, "unlink", unlink)
+    assert os.listdir(tmp_path / "_runs") == []
+
+
+UNLINK = Path.unlink
+
+
 def test_lock_that_was_taken_away_ends_the_run_and_stays_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "RENEW_SECONDS", 0.01)
     monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)
