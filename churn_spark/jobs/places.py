@@ -14,7 +14,7 @@ WITHOUT = {
     "exclusive create": "the lock is written and read again two seconds later",
     "link": "the lock is made by exclusive create",
     "rename": "what is published is copied to its place: a reader may meet a part of a date while it is replaced",
-    "chmod": "files keep the permissions of the mount",
+    "chmod": "Spark makes no folder here: mount it so that chmod is ignored, or choose another folder",
     "lock": "a crashed run's lock is free five minutes later, not at once",
 }
 

@@ -13,6 +13,7 @@ import pytest
 
 from churn_spark.errors import LockedError
 from churn_spark.jobs import lock as module
+from churn_spark.jobs.doctor import place_checks
 from churn_spark.jobs.lock import identity, is_running, lock, unlock
 from churn_spark.jobs.places import ATTEMPTS, try_place
 
@@ -203,6 +204,16 @@ def test_identity_is_that_of_a_running_process(tmp_path):
     assert is_running({**me, "pid": 2**22 - 1}) is False
     assert is_running({**me, "namespace": "pid:[1]"}) is None
     assert is_running({}) is None
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "ok"), [(os, "link", True), (Path, "rename", True), (Path, "chmod", False)]
+)
+def test_doctor_passes_a_place_for_which_another_way_is_known(tmp_path, monkeypatch, owner, name, ok):
+    monkeypatch.setattr(owner, name, refuse)
+    [check] = place_checks({"output": str(tmp_path)})
+    assert check.ok is ok
+    assert f"no {name}" in check.found
 
 
 def test_try_place_names_what_a_file_system_refuses(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """A FUSE mount that shows a folder without links, rename and permissions: `python refusing_fs.py FOLDER MOUNT`.
 
-Needs libfuse and the package mfusepy.
+Changes of permissions are ignored, as most mounts do: where they are an error, Spark itself makes no folder. Needs
+libfuse and the package mfusepy.
 """
 
 from __future__ import annotations
@@ -84,7 +85,11 @@ class Refusing(Operations):  # type: ignore[misc]
     def _refuse(self, *arguments: object) -> None:
         raise FuseOSError(errno.EOPNOTSUPP)
 
-    link = symlink = rename = chmod = chown = _refuse
+    def _ignore(self, *arguments: object) -> None:
+        pass
+
+    link = symlink = rename = _refuse
+    chmod = chown = _ignore
 
 
 if __name__ == "__main__":
