@@ -261,6 +261,11 @@ def vector_column(column: str) -> str:
     return f"{column}__vector"
 
 
+def inputs_column(column: str) -> str:
+    """What a model reads of a text column's vector."""
+    return f"{column}__inputs"
+
+
 def parts_column(column: str) -> str:
     """The vectors of what remains of a summary without each of its sentences."""
     return f"{column}__parts"

@@ -24,7 +24,7 @@ from churn_spark.spark.input.sources import read_raw
 from churn_spark.spark.input.validation import Counts, Validated, check_gates, split_valid
 from churn_spark.spark.notes.counts import TextCounts
 from churn_spark.spark.notes.pricing import price_texts
-from churn_spark.spark.notes.stage import with_texts
+from churn_spark.spark.notes.stage import Noted, with_texts
 from churn_spark.spark.tables import with_comments
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ COVERAGE_TEXTS = 500
 class Prepared:
     """Valid, typed rows with their text columns, materialised; and what was counted on the way."""
 
-    df: DataFrame
+    noted: Noted
     rows: Counts
     text: TextCounts
 
@@ -62,11 +62,11 @@ def prepare_rows(run: Run, *, purpose: Purpose, as_of: dt.date | None = None) ->
         valid = with_history(run, valid, tables, as_of=as_of)
         if run.dry:
             _price(run, valid)
-            return Prepared(valid, checked.counts, TextCounts())
-        df, texts = _texts(run, valid)
+            return Prepared(Noted(valid, {}), checked.counts, TextCounts())
+        noted, texts = _texts(run, valid)
         if purpose == "train":
-            measure_coverage(run, df, texts)
-        return Prepared(df, checked.counts, texts)
+            measure_coverage(run, noted.df, texts)
+        return Prepared(noted, checked.counts, texts)
 
 
 def _validated(run: Run, location: str, purpose: Purpose) -> Validated:
@@ -115,20 +115,20 @@ def _price(run: Run, valid: DataFrame) -> None:
         )
 
 
-def _texts(run: Run, valid: DataFrame) -> tuple[DataFrame, TextCounts]:
+def _texts(run: Run, valid: DataFrame) -> tuple[Noted, TextCounts]:
     """Prepared rows, and what was counted; the run's record keeps the counts of a stage that fails, too."""
     counts = TextCounts()
     with run.step("text") as step:
         try:
-            df = _with_texts(run, valid, counts)
+            noted = _with_texts(run, valid, counts)
         finally:
             run.record["text"] = asdict(counts)
         step |= {"notes": counts.notes, "distinct": counts.distinct, "computed": counts.computed,
                  "embedded": counts.embeddings_computed, "table": run.cache.folder}  # fmt: skip
-    return df, counts
+    return noted, counts
 
 
-def _with_texts(run: Run, valid: DataFrame, counts: TextCounts) -> DataFrame:
+def _with_texts(run: Run, valid: DataFrame, counts: TextCounts) -> Noted:
     """Add what became of the notes; where `auto` chose int8 and a probe of the notes speaks against it, in float32.
 
     The run's settings say from here on what was chosen.
@@ -136,7 +136,7 @@ def _with_texts(run: Run, valid: DataFrame, counts: TextCounts) -> DataFrame:
     wish, contract = run.config.text, run.config.contract
     texts = [c.name for c in contract.texts]
 
-    def read() -> DataFrame:
+    def read() -> Noted:
         return with_texts(
             valid, texts, text=run.config.text, cache=run.cache, work=run.work, counts=counts,
             several=contract.history.notes,

@@ -17,6 +17,8 @@ from churn_spark.jobs.run import Run
 from churn_spark.model.model import OF_TRAINING, ChurnModel
 from churn_spark.spark import storage
 from churn_spark.spark.manifests import damaged_partitions
+from churn_spark.spark.notes.stage import Noted
+from churn_spark.spark.notes.vectors import with_inputs
 from churn_spark.spark.publishing import live_version, publish, recover, stage
 from churn_spark.spark.scoring.live import live_customers
 from churn_spark.spark.scoring.published import as_published, check_scores, reasons_table, with_previous
@@ -30,7 +32,8 @@ from churn_spark.spark.scoring.reuse import (
     read_before,
     with_input_hash,
 )
-from churn_spark.spark.scoring.scores import with_scores, with_status
+from churn_spark.spark.scoring.scores import imported, with_scores, with_status
+from churn_spark.spark.session import warm_workers
 from churn_spark.spark.tables import SCORED_TABLES, stored
 from churn_spark.spark.training.registry import check_fits, following, load_model, read_pointer
 
@@ -62,6 +65,7 @@ def score(
     run.record |= {"model_id": newest.model_id, "score_date": dates[-1].isoformat()}
     with run.locked():
         run.tables.check(run.spark)
+        warm_workers(run.spark, imported)
         damaged = frozenset[str]()
         if not run.dry:
             recover(run.tables, run.spark)
@@ -73,7 +77,7 @@ def score(
             return
         run.record["score_dates"] = []
         for day in dates:
-            rows = _score_date(run, prepared.df, models[names[day]], day, damaged=damaged)
+            rows = _score_date(run, prepared.noted, models[names[day]], day, damaged=damaged)
             run.record["rows"]["scored"] += rows
             run.record["score_dates"].append(
                 {"score_date": day.isoformat(), "model_id": models[names[day]].model_id, "rows": rows}
@@ -115,20 +119,18 @@ def champion_on(pointer: Mapping[str, Any], day: dt.date) -> str:
     return str((past or history[:1] or [{"model_id": "champion"}])[-1]["model_id"])
 
 
-def _score_date(
-    run: Run, prepared: DataFrame, model: ChurnModel, day: dt.date, *, damaged: frozenset[str]
-) -> int:
+def _score_date(run: Run, noted: Noted, model: ChurnModel, day: dt.date, *, damaged: frozenset[str]) -> int:
     config = run.config
     earlier = read_before(
         run.tables, run.spark, day, with_reasons=config.scoring.reasons > 0, without=damaged
     )
     with run.step("score") as step:
         live = live_customers(
-            prepared, config.contract, day,
+            noted.df, config.contract, day,
             horizon=config.split.horizon_days, include_left=config.scoring.include_left,
             left_on=config.label.date,
         )  # fmt: skip
-        scored = _scored(run, live.df, model, day, earlier=earlier)
+        scored = _scored(run, noted._replace(df=live.df), model, day, earlier=earlier)
         step |= {"rows": scored.count(), **({"already_left": live.left} if live.left else {})}
     if live.left:
         log.info("step=score %d customers have left by their label and are not scored; "
@@ -139,24 +141,24 @@ def _score_date(
     return rows
 
 
-def _scored(
-    run: Run, live: DataFrame, model: ChurnModel, day: dt.date, *, earlier: Previous | None
-) -> DataFrame:
+def _scored(run: Run, live: Noted, model: ChurnModel, day: dt.date, *, earlier: Previous | None) -> DataFrame:
     """Every live customer's score, carried forward or made anew, and its status; materialised."""
     settings, contract = run.config.scoring, run.config.contract
     key, folder = contract.id.name, storage.join(run.work, day.isoformat())
-    hashed = with_input_hash(live, model, settings)
+    hashed = with_input_hash(live.df, model, settings)
     previous = newest_of(earlier, with_reasons=settings.reasons > 0) if settings.reuse else None
     carried = carried_forward(hashed, previous, key=key, folder=storage.join(folder, "carried"))
     if carried is None:
-        return with_status(_made(run, hashed, model, folder), contract)
+        return with_status(_made(run, live._replace(df=hashed), model, folder), contract)
     fresh = left_to_score(hashed, carried, key=key, folder=storage.join(folder, "fresh"))
-    return with_status(_made(run, fresh, model, folder).unionByName(carried), contract)
+    made = _made(run, live._replace(df=fresh), model, folder)
+    return with_status(made.unionByName(carried), contract)
 
 
-def _made(run: Run, fresh: DataFrame, model: ChurnModel, folder: str) -> DataFrame:
+def _made(run: Run, live: Noted, model: ChurnModel, folder: str) -> DataFrame:
     """Scores made anew; materialised."""
     settings = run.config.scoring
+    fresh = with_inputs(live.df, live.vectors, model.spec.texts)
     scored = with_scores(fresh, model, top=settings.reasons, templates=settings.templates)
     quoted = with_quotes(
         stored(scored, storage.join(folder, "scored")), fresh, model,

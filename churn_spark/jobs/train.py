@@ -95,7 +95,7 @@ def train(run: Run) -> None:
         prepared = prepare_rows(run, purpose="train", as_of=run.config.split.observed_until)
         if run.dry:
             return
-        df = _split(run, prepared.df)
+        df = _split(run, prepared.noted.joined())
         sample, insights = _audit(run, df)
         chosen = _choose(run, df, sample)
         grown = _fit(run, df, sample, chosen)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -66,6 +66,12 @@ class TextVector:
         """For each of its inputs the fold whose booster alone reads it; None: all do."""
         own = [i if self.folded and i < FOLDS else None for i in range(len(self.components))]
         return own * (POOLED if self.notes > 1 else 1) or [None] * self.dimension
+
+
+class TextInputs(NamedTuple):
+    """What the trees read of vectors, made before: (rows, width)."""
+
+    matrix: Matrix
 
 
 @dataclass(frozen=True)
@@ -126,16 +132,16 @@ class FeatureSpec:
         )
 
 
-def assemble(spec: FeatureSpec, frame: Columns, *, vectors: Mapping[str, Matrix]) -> Matrix:
+def assemble(spec: FeatureSpec, frame: Columns, *, vectors: Mapping[str, Matrix | TextInputs]) -> Matrix:
     """Make the model inputs, float32 of shape (rows, len(spec.names)); NaN is missing.
 
     `frame` holds the numeric and categorical columns by name: a DataFrame, an Arrow batch or a dict of lists.
-    `vectors` holds for each text column a matrix (rows, dimension), rows of NaN where there is no text. Raises
-    ValueError on another shape.
+    `vectors` holds for each text column a matrix (rows, dimension), rows of NaN where there is no text, or what
+    `text_inputs` made of it. Raises ValueError on another shape.
     """
     parts = [_numeric(n, frame) for n in spec.numeric]
     parts += [_codes(c, frame) for c in spec.categorical]
-    rows = len(parts[0] if parts else next(iter(vectors.values())))
+    rows = len(parts[0] if parts else matrix_of(next(iter(vectors.values()))))
     table = np.column_stack(parts) if parts else np.empty((rows, 0), np.float32)
     return np.ascontiguousarray(
         np.hstack([table, *(text_inputs(t, vectors[t.name], rows) for t in spec.texts)])
@@ -155,12 +161,11 @@ def _codes(feature: Categorical, frame: Columns) -> Matrix:
     return codes
 
 
-def text_inputs(feature: TextVector, vectors: Matrix, rows: int) -> Matrix:
+def text_inputs(feature: TextVector, vectors: Matrix | TextInputs, rows: int) -> Matrix:
     """A text column's part of the model inputs, from its vectors; those of several notes stand side by side."""
-    if vectors.shape != (rows, feature.notes * feature.dimension):
-        raise ValueError(
-            f"{feature.name}: vectors of shape {vectors.shape}, expected {(rows, feature.notes * feature.dimension)}"
-        )
+    if isinstance(vectors, TextInputs):
+        return _of_shape(vectors.matrix, (rows, feature.width), feature)
+    _of_shape(vectors, (rows, feature.notes * feature.dimension), feature)
     if not feature.components:
         return mean_vectors(vectors, feature.notes)
     if feature.notes == 1:
@@ -174,6 +179,17 @@ def text_inputs(feature: TextVector, vectors: Matrix, rows: int) -> Matrix:
     told = np.column_stack(inputs).astype(np.float32)
     told[np.isnan(vectors[:, 0])] = np.nan
     return told
+
+
+def matrix_of(vectors: Matrix | TextInputs) -> Matrix:
+    """The numbers themselves."""
+    return vectors.matrix if isinstance(vectors, TextInputs) else vectors
+
+
+def _of_shape(matrix: Matrix, shape: tuple[int, int], feature: TextVector) -> Matrix:
+    if matrix.shape != shape:
+        raise ValueError(f"{feature.name}: vectors of shape {matrix.shape}, expected {shape}")
+    return matrix
 
 
 def _projected(feature: TextVector, vectors: Matrix) -> list[Floats]:

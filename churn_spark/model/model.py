@@ -27,7 +27,7 @@ from churn_spark.model import contributions, reasons, told
 from churn_spark.model import policy as decisions
 from churn_spark.model import quotes as quoting
 from churn_spark.model.calibration import Calibrator
-from churn_spark.model.features import FeatureSpec, TextVector, assemble, text_inputs
+from churn_spark.model.features import FeatureSpec, TextInputs, TextVector, assemble, matrix_of, text_inputs
 from churn_spark.model.package import RETRAIN, content_id, package_folder, read_package, write_package
 from churn_spark.model.policy import Policy
 from churn_spark.model.reasons import Reasons
@@ -73,7 +73,7 @@ class ChurnModel:
     def score(
         self,
         frame: Columns,
-        vectors: Mapping[str, Matrix],
+        vectors: Mapping[str, Matrix | TextInputs],
         *,
         summaries: Mapping[str, Sequence[str | None]],
         top: int = 3,
@@ -84,9 +84,9 @@ class ChurnModel:
         """Score typed rows.
 
         `frame` holds the id, numeric and categorical columns: a DataFrame, an Arrow batch or a dict of lists.
-        `vectors` holds per text column a float32 matrix, rows of NaN where there is no text; `summaries` the
-        text to quote: from the risk band `quote_from` on only the sentence that moved the score most, where
-        `embed` gives the vectors of what remains without it (see `quoting`).
+        `vectors` holds per text column a float32 matrix, rows of NaN where there is no text, or the model inputs
+        made of it; `summaries` the text to quote: from the risk band `quote_from` on only the sentence that moved the
+        score most, where `embed` gives the vectors of what remains without it (see `quoting`).
 
         Returns the columns RECORD_FIELDS, one value per row, in order (probabilities in [0, 1], effects in
         log-odds, money in the policy's unit; `recommended` knows nothing of capacity), and every column's
@@ -104,7 +104,9 @@ class ChurnModel:
         quotes = dict(summaries)
         for text in (t for t in self.spec.texts if t.notes > 1 and t.name in summaries):
             towards = effects[:, groups.index(text.name)]
-            quotes[text.name] = quoting.telling_notes(text, summaries[text.name], vectors[text.name], towards)
+            quotes[text.name] = quoting.telling_notes(
+                text, summaries[text.name], matrix_of(vectors[text.name]), towards
+            )
         if embed is not None:
             risky = scored["churn_probability"] >= quoting.cut_off(self.policy, quote_from)
             for text in self.quoted_texts:

@@ -6,11 +6,13 @@ import locale
 import os
 import sys
 import tempfile
+import threading
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pyarrow as pa
 from pyspark.logger import PySparkLogger
 from pyspark.sql import DataFrame, SparkSession, functions
 
@@ -116,6 +118,28 @@ def active_tasks(spark: SparkSession) -> tuple[int, int]:
         return sum(s.numCompletedTasks for s in stages), sum(s.numTasks for s in stages)
     except Exception:  # Spark Connect has none, and Java may be gone
         return 0, 0
+
+
+def warm_workers(spark: SparkSession, call: Callable[[], object]) -> None:
+    """Fork this machine's Python workers and have each make a call, in the background, while Java is busy alone.
+
+    A worker imports the call's module and keeps what it loads. It is no loss where this fails.
+    """
+    if not str(spark.conf.get("spark.master", "")).startswith("local"):
+        return
+
+    def called(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        call()
+        yield from batches
+
+    def run() -> None:
+        with suppress(Exception):
+            n = slots(spark)
+            spark.range(n, numPartitions=n).mapInArrow(called, "id long").write.format("noop").mode(
+                "overwrite"
+            ).save()
+
+    threading.Thread(target=run, name="warm-workers", daemon=True).start()
 
 
 def broadcast_if_small(df: DataFrame, size: int) -> DataFrame:

@@ -197,7 +197,7 @@ def text_stage(file: Path, target: Path, **settings: Any) -> None:
     prepared = with_texts(
         df, ["note"], text=text, cache=Cache(f"{target}_cache", "benchmark"), work=f"{target}_work",
         counts=TextCounts(),
-    )  # fmt: skip
+    ).joined()  # fmt: skip
     prepared.select("id", F.col("note__embedding").alias("vector")).write.parquet(str(target))
 
 

@@ -84,7 +84,7 @@ def write_table(path: Path, model: ChurnModel, count: int) -> None:
         columns, vectors = rows(min(BATCH, count - seed * BATCH), seed)
         features = assemble(model.spec, columns, vectors={"ticket_notes": vectors})
         batch = pa.RecordBatch.from_pydict(
-            {**columns, "ticket_notes__embedding": vector_array(vectors), "features": list_array(features)}
+            {**columns, "ticket_notes__inputs": vector_array(vectors), "features": list_array(features)}
         )
         writer = writer or pq.ParquetWriter(path, batch.schema, compression="none")
         writer.write_batch(batch)
@@ -95,10 +95,10 @@ def write_table(path: Path, model: ChurnModel, count: int) -> None:
 def native(path: Path, model: ChurnModel, threads: int) -> float:
     """A loop over Arrow batches; returns the mean margin."""
     model.booster.set_param({"nthread": threads})
-    names = ["age", "tenure", "spend_rate", "plan_type", "ticket_notes__embedding"]
+    names = ["age", "tenure", "spend_rate", "plan_type", "ticket_notes__inputs"]
     total, count = 0.0, 0
     for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=names):
-        vectors = vector_matrix(batch.column("ticket_notes__embedding"), DIMENSION)
+        vectors = vector_matrix(batch.column("ticket_notes__inputs"), DIMENSION)
         margin = model.margin(assemble(model.spec, batch, vectors={"ticket_notes": vectors}))
         total, count = total + float(margin.sum(dtype=np.float64)), count + len(margin)
     model.booster.set_param({"nthread": 1})

@@ -60,7 +60,7 @@ def stage(
     counts, stored = TextCounts(), Cache(str(folder / cache), "bench")
     result = with_texts(
         df, ["note"], text=Text(source=source), cache=stored, work=str(folder / "work"), counts=counts
-    )
+    ).joined()
     return time.perf_counter() - start, counts, result
 
 

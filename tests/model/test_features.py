@@ -9,7 +9,15 @@ import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn_spark.model.features import Categorical, FeatureSpec, Numeric, TextVector, assemble
+from churn_spark.model.features import (
+    Categorical,
+    FeatureSpec,
+    Numeric,
+    TextInputs,
+    TextVector,
+    assemble,
+    text_inputs,
+)
 
 SPEC = FeatureSpec(
     numeric=(Numeric("age"), Numeric("spend", mean=10.0, scale=2.0)),
@@ -44,6 +52,8 @@ def test_assemble_codes_an_unseen_category_as_other() -> None:
 def test_assemble_refuses_vectors_of_another_shape() -> None:
     with pytest.raises(ValueError, match=r"expected \(1, 2\)"):
         assemble(SPEC, frame(), vectors={"note": np.zeros((1, 3), np.float32)})
+    with pytest.raises(ValueError, match=r"expected \(1, 2\)"):
+        assemble(SPEC, frame(), vectors={"note": TextInputs(np.zeros((1, 1), np.float32))})
 
 
 def test_assemble_takes_no_rows() -> None:
@@ -63,6 +73,9 @@ def test_assemble_projects_a_row_to_the_same_bits_whatever_its_neighbours(rows: 
     spec = FeatureSpec(texts=(TextVector("note", 64, tuple(rng.normal(size=64)), components),))
     vectors = rng.normal(size=(rows, 64)).astype(np.float32)
     together = assemble(spec, pd.DataFrame(index=range(rows)), vectors={"note": vectors})
+    made_before = TextInputs(text_inputs(spec.texts[0], vectors, rows))
+    by_inputs = assemble(spec, pd.DataFrame(index=range(rows)), vectors={"note": made_before})
+    np.testing.assert_array_equal(by_inputs, together)
     alone = [assemble(spec, pd.DataFrame(index=[0]), vectors={"note": v[None]})[0] for v in vectors]
     np.testing.assert_array_equal(together, np.stack(alone))
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -22,6 +23,7 @@ from churn_spark.spark import storage
 from churn_spark.spark.notes.cache import Cache
 from churn_spark.spark.notes.counts import TextCounts
 from churn_spark.spark.notes.resolver import Resolver
+from churn_spark.spark.notes.vectors import Vectors
 from churn_spark.spark.session import broadcast_if_small
 from churn_spark.spark.tables import stored
 
@@ -29,6 +31,20 @@ log = logging.getLogger(__name__)
 
 MAX_DAMAGED_FILES = 20
 IDS_APART = ","
+
+
+class Noted(NamedTuple):
+    """Rows with what became of their notes and the ids of their vectors, and the vectors of each text column."""
+
+    df: DataFrame
+    vectors: Mapping[str, Vectors]
+
+    def joined(self) -> DataFrame:
+        """The rows with their vectors, `<column>__embedding` (float32 as binary), instead of the ids."""
+        df = self.df
+        for column, vectors in self.vectors.items():
+            df = df.join(vectors.df, vector_column(column), "left")
+        return df.drop(*map(vector_column, self.vectors))
 
 
 def with_texts(
@@ -40,13 +56,13 @@ def with_texts(
     work: str,
     counts: TextCounts,
     several: Collection[str] = (),
-) -> DataFrame:
-    """Add for each text column `<column>__summary`, `__status` (string) and `__embedding` (float32 as binary).
+) -> Noted:
+    """Add for each text column `<column>__summary`, `__status` and `__vector`, the id of its vector (strings).
 
     Columns in `several` hold notes APART from one another: their summaries are APART, too, their status is that of
-    the first, `failed` where one failed, and their embedding an array of vectors, of the notes that have a summary.
+    the first, `failed` where one failed, and their vector an array of vectors, of the notes that have a summary.
 
-    The result is materialised in the folder `work`, each distinct vector once: rows find theirs by a join. A
+    Rows and vectors are materialised in the folder `work`, each distinct vector once. A
     blank note gets status `empty` and nulls, one that could not be processed `failed`. A damaged cache file
     is set aside and its texts are computed again. What was done is added to `counts`, also where this raises.
     Raises ResourceError when more than `text.max_error_share` of the notes failed, int8 vectors are too far
@@ -78,9 +94,9 @@ def _with_texts(
     work: str,
     total: TextCounts,
     several: Collection[str],
-) -> DataFrame:
+) -> Noted:
     if not columns:
-        return df
+        return Noted(df, {})
     vectors = {}
     rows = df
     for column in columns:
@@ -96,15 +112,12 @@ def _with_texts(
             outcome = stored(_told_together(df, column, outcome), storage.join(folder, "together"))
             by_id = stored(_brought_together(outcome, column, by_id), storage.join(folder, "brought"))
         rows = _with_outcome(rows, column, outcome, resolver.counts)
-        vectors[column] = by_id.select(
+        named = by_id.select(
             F.col("fold_hash").alias(vector_column(column)),
             F.col("embedding").alias(embedding_column(column)),
         )
-    result = stored(rows, storage.join(work, "prepared"))
-    for column, of_column in vectors.items():
-        result = result.join(of_column, vector_column(column), "left")
-    added = [f(c) for c in columns for f in (summary_column, status_column, embedding_column)]
-    return result.select(*df.columns, *added)
+        vectors[column] = Vectors(named, resolver.counts.distinct)
+    return Noted(stored(rows, storage.join(work, "prepared")), vectors)
 
 
 def notes_of(df: DataFrame, column: str) -> DataFrame:

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from churn_spark import __version__
-from churn_spark.contract.columns import embedding_column, status_column, summary_column
+from churn_spark.contract.columns import status_column, summary_column, vector_column
 from churn_spark.model.model import RECORD_FIELDS, ChurnModel
 from churn_spark.settings.sections import Scoring
 from churn_spark.spark.scoring.scores import REASON_PARTS
@@ -92,8 +92,8 @@ def carried_forward(live: DataFrame, previous: Previous | None, *, key: str, fol
     if previous.reasons is not None:
         by_rank = F.sort_array(F.collect_list(F.struct(*REASON_PARTS))).alias("_reasons")
         scores = scores.join(previous.reasons.groupBy(F.col("customer_id").alias(key)).agg(by_rank), key)
-    vectors = [c for c in live.columns if c.endswith(embedding_column(""))]
-    carried = stored(live.drop(*vectors).join(scores, [key, "input_hash"]), folder)
+    ids = [c for c in live.columns if c.endswith(vector_column(""))]
+    carried = stored(live.drop(*ids).join(scores, [key, "input_hash"]), folder)
     return carried.withColumn("score_reused", F.lit(True))
 
 

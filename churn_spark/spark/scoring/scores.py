@@ -10,10 +10,10 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from churn_spark.arrays import Matrix, vector_matrix, vectors_matrix
+from churn_spark.arrays import Matrix, vector_matrix
 from churn_spark.contract.columns import (
     Contract,
-    embedding_column,
+    inputs_column,
     parts_column,
     status_column,
     summary_column,
@@ -23,6 +23,7 @@ from churn_spark.contract.published import SCORES, Field, ddl
 from churn_spark.model.model import RECORD_FIELDS, ChurnModel
 from churn_spark.model.quotes import Embed, Places
 from churn_spark.model.reasons import BASELINE, BASELINE_TEXT, Reasons
+from churn_spark.spark.notes.vectors import read_inputs
 
 SCORED: tuple[Field, ...] = tuple(f for f in SCORES if f.name in RECORD_FIELDS)
 
@@ -38,15 +39,15 @@ def with_scores(
 ) -> DataFrame:
     """Add what `ChurnModel.score` gives, one row per row.
 
-    `df` has the contract's id, numeric and categorical columns and `with_texts`' columns; the vectors are
-    dropped. `keep` names the columns to carry over (default: all others). With `top` above 0 there is also
+    `df` has the contract's id, numeric and categorical columns, `with_texts`' summaries and `with_inputs`' columns,
+    which are dropped. `keep` names the columns to carry over (default: all others). With `top` above 0 there is also
     `_reasons`, what `reasons_table` unfolds. With `quote_from` a risk band, `df` has `quotes`'s vectors.
     Python is entered once.
     """
-    vectors = [embedding_column(t.name) for t in model.spec.texts]
+    vectors = [inputs_column(t.name) for t in model.spec.texts]
     if quote_from != "none":
         vectors += [parts_column(t.name) for t in model.quoted_texts]
-    carried = [c for c in (keep or df.columns) if not c.endswith((embedding_column(""), parts_column("")))]
+    carried = [c for c in (keep or df.columns) if not c.endswith((inputs_column(""), parts_column("")))]
     if top:
         model.lay_out()  # once here, not in each worker
     needed = [*model.contract.key, *model.contract.unit, *model.policy.columns,
@@ -58,10 +59,7 @@ def with_scores(
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            matrices = {
-                t.name: vectors_matrix(batch.column(embedding_column(t.name)), t.dimension, t.notes)
-                for t in model.spec.texts
-            }
+            matrices = {t.name: read_inputs(batch.column(inputs_column(t.name)), t) for t in model.spec.texts}
             quotes = {name: batch.column(column).to_pylist() for name, column in summaries.items() if top}
             table, reasons = model.score(
                 batch, matrices, summaries=quotes, top=top, templates=templates, quote_from=quote_from,
@@ -74,6 +72,10 @@ def with_scores(
             yield pa.RecordBatch.from_arrays(arrays, names=names)
 
     return source.mapInArrow(score, schema)
+
+
+def imported() -> None:
+    """Do nothing: a worker that is asked for this has all that scoring needs in memory."""
 
 
 def _delivered(batch: pa.RecordBatch, dimensions: Mapping[str, int]) -> Embed:

@@ -88,7 +88,7 @@ def _as_it_reads(df: DataFrame, champion: ChurnModel, *, ours: Text, cache: Cach
         work=folder,
         counts=TextCounts(),
         several=champion.contract.history.notes,
-    )
+    ).joined()
 
 
 def _is_newer(model: ChurnModel, champion: ChurnModel) -> bool:

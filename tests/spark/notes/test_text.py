@@ -41,7 +41,7 @@ def run(spark, folder, *, run_id="r1", text=TEXT, texts=NOTES, partitions=2):
     cache = Cache(str(folder / "cache"), run_id)
     counts, rows = TextCounts(), table(spark, texts, partitions)
     df = with_texts(rows, ["note"], text=text, cache=cache, work=str(folder / run_id), counts=counts)
-    return df.toPandas().sort_values("id").reset_index(drop=True), counts
+    return df.joined().toPandas().sort_values("id").reset_index(drop=True), counts
 
 
 def equal(one: pd.DataFrame, other: pd.DataFrame) -> bool:
@@ -288,9 +288,11 @@ def test_a_text_column_may_have_its_own_settings(spark, tmp_path):
     df = spark.createDataFrame([("a", NOTES[0], NOTES[2])], "id string, note string, feedback string")
     cache = Cache(str(tmp_path / "cache"), "r")
     counts = TextCounts()
-    row = with_texts(
-        df, ["note", "feedback"], text=text, cache=cache, work=str(tmp_path / "w"), counts=counts
-    ).first()
+    row = (
+        with_texts(df, ["note", "feedback"], text=text, cache=cache, work=str(tmp_path / "w"), counts=counts)
+        .joined()
+        .first()
+    )
     assert (row["note__status"], row["feedback__status"]) == ("passthrough", "truncated")
     assert (row["note__summary"], row["feedback__summary"]) == (NOTES[0], "Mail jane@example.com")
     np.testing.assert_array_equal(

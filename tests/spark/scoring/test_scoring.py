@@ -188,10 +188,10 @@ def test_no_vector_is_carried_over_not_even_of_a_text_that_the_model_does_not_us
 ) -> None:
     model = ChurnModel.load(output / "models")
     columns = ["customer_id string", "age double", "tenure double", "spend_rate double", "plan_type string",
-               "ticket_notes__summary string", "ticket_notes__embedding binary", "other__embedding binary"]  # fmt: skip
+               "ticket_notes__summary string", "ticket_notes__inputs binary", "other__inputs binary"]  # fmt: skip
     df = spark.createDataFrame([("C1", 30.0, 2.0, 40.0, "monthly", None, None, None)], ", ".join(columns))
     scored = scores.with_scores(df, model, top=0, templates={})
-    assert not [c for c in scored.columns if c.endswith("__embedding")]
+    assert not [c for c in scored.columns if c.endswith("__inputs")]
     assert scored.first()["churn_probability"] > 0
 
 
