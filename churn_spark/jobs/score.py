@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -25,6 +25,8 @@ from churn_spark.spark.scoring.published import as_published, check_scores, reas
 from churn_spark.spark.scoring.quotes import with_quotes
 from churn_spark.spark.scoring.ranks import with_ranks, within_capacity
 from churn_spark.spark.scoring.reuse import (
+    RANKS,
+    Carried,
     Previous,
     carried_forward,
     left_to_score,
@@ -130,8 +132,10 @@ def _score_date(run: Run, noted: Noted, model: ChurnModel, day: dt.date, *, dama
             horizon=config.split.horizon_days, include_left=config.scoring.include_left,
             left_on=config.label.date,
         )  # fmt: skip
-        scored = _scored(run, noted._replace(df=live.df), model, day, earlier=earlier)
-        step |= {"rows": scored.count(), **({"already_left": live.left} if live.left else {})}
+        scored = _scored(
+            run, noted._replace(df=live.df), model, day, earlier=earlier, customers=live.customers
+        )
+        step |= {"rows": scored.df.count(), **({"already_left": live.left} if live.left else {})}
     if live.left:
         log.info("step=score %d customers have left by their label and are not scored; "
                  "scoring.include_left=true scores them too", live.left)  # fmt: skip
@@ -141,18 +145,39 @@ def _score_date(run: Run, noted: Noted, model: ChurnModel, day: dt.date, *, dama
     return rows
 
 
-def _scored(run: Run, live: Noted, model: ChurnModel, day: dt.date, *, earlier: Previous | None) -> DataFrame:
-    """Every live customer's score, carried forward or made anew, and its status; materialised."""
+class Scored(NamedTuple):
+    """Every live customer's score and its status; which were made anew, and which carried forward.
+
+    Where all are, from a date that had no others, `unchanged` says so, and `df` has that date's ranks.
+    """
+
+    df: DataFrame
+    made: DataFrame | None
+    carried: Carried | None = None
+    unchanged: bool = False
+
+
+def _scored(
+    run: Run, live: Noted, model: ChurnModel, day: dt.date, *, earlier: Previous | None, customers: int
+) -> Scored:
+    """Score the live customers whose score is not carried forward; materialised."""
     settings, contract = run.config.scoring, run.config.contract
     key, folder = contract.id.name, storage.join(run.work, day.isoformat())
     hashed = with_input_hash(live.df, model, settings)
     previous = newest_of(earlier, with_reasons=settings.reasons > 0) if settings.reuse else None
     carried = carried_forward(hashed, previous, key=key, folder=storage.join(folder, "carried"))
     if carried is None:
-        return with_status(_made(run, live._replace(df=hashed), model, folder), contract)
-    fresh = left_to_score(hashed, carried, key=key, folder=storage.join(folder, "fresh"))
+        made = _made(run, live._replace(df=hashed), model, folder)
+        return Scored(with_status(made, contract), made)
+    if carried.customers == customers and carried.is_all:
+        same = carried.scores.withColumn("previous_probability", F.col("churn_probability"))
+        return Scored(with_status(same, contract), None, carried, unchanged=True)
+    kept = carried.scores.drop(*RANKS)
+    if carried.customers == customers:
+        return Scored(with_status(kept, contract), None, carried)
+    fresh = left_to_score(hashed, kept, key=key, folder=storage.join(folder, "fresh"))
     made = _made(run, live._replace(df=fresh), model, folder)
-    return with_status(made.unionByName(carried), contract)
+    return Scored(with_status(made.drop("_reasons").unionByName(kept), contract), made, carried)
 
 
 def _made(run: Run, live: Noted, model: ChurnModel, folder: str) -> DataFrame:
@@ -168,13 +193,14 @@ def _made(run: Run, live: Noted, model: ChurnModel, folder: str) -> DataFrame:
 
 
 def _publish(
-    run: Run, scored: DataFrame, model: ChurnModel, day: dt.date, *, earlier: Previous | None, customers: int
+    run: Run, scored: Scored, model: ChurnModel, day: dt.date, *, earlier: Previous | None, customers: int
 ) -> int:
     """Rank the scored rows and replace the date in `churn_scores` and `churn_reasons`; returns how many rows."""
     config, tables, key = run.config, run.tables, run.config.contract.id.name
     folder, partition = storage.join(run.work, day.isoformat()), f"score_date={day.isoformat()}"
-    history = None if earlier is None else earlier.scores
-    ranked = with_ranks(scored, key=key, folder=storage.join(folder, "ranks"))
+    ranked = scored.df
+    if not scored.unchanged:
+        ranked = with_ranks(ranked, key=key, folder=storage.join(folder, "ranks"))
     chosen = within_capacity(
         ranked, key=key, capacity=config.decision.capacity, folder=storage.join(folder, "chosen")
     )
@@ -183,16 +209,19 @@ def _publish(
         **{name: model.manifest.get(name) for name in OF_TRAINING}, "model_id": model.model_id, "run_id": run.run_id,
         "scored_at": run.started_at,
     }  # fmt: skip
-    final = with_previous(chosen, history, key=key).withColumns({k: F.lit(v) for k, v in lineage.items()})
+    final = with_previous(chosen, earlier and earlier.scores, key=key).withColumns(
+        {name: F.lit(value) for name, value in lineage.items()}
+    )
     reasons = reasons_table(
-        scored, config.contract,
+        scored.made, scored.carried and scored.carried.reasons, config.contract, spark=run.spark,
         label_basis=basis, run_id=run.run_id, customers=customers,
     )  # fmt: skip
     scores = as_published(final, config.contract, customers=customers)
     staged = stage(tables, {"churn_reasons": reasons, "churn_scores": scores}, partition=partition)
     rows = check_scores(
-        staged["churn_scores"], history, customers=customers, max_mean_shift=config.scoring.max_mean_shift
-    )
+        staged["churn_scores"], earlier and earlier.of_newest().scores, customers=customers,
+        max_mean_shift=config.scoring.max_mean_shift,
+    )  # fmt: skip
     publish(tables, run.spark, SCORED_TABLES, partition=partition)
     tables.define_latest(run.spark, "churn_scores", partition="score_date")
     return rows

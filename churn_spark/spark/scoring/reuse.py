@@ -13,7 +13,6 @@ from churn_spark import __version__
 from churn_spark.contract.columns import status_column, summary_column, vector_column
 from churn_spark.model.model import RECORD_FIELDS, ChurnModel
 from churn_spark.settings.sections import Scoring
-from churn_spark.spark.scoring.scores import REASON_PARTS
 from churn_spark.spark.session import broadcast_if_small
 from churn_spark.spark.tables import Tables, stored
 
@@ -48,10 +47,17 @@ def with_input_hash(live: DataFrame, model: ChurnModel, settings: Scoring) -> Da
 
 
 class Previous(NamedTuple):
-    """What was published of earlier dates; `reasons` is None where none are wanted."""
+    """What was published of earlier dates; `reasons` is None where none are wanted, `newest` the last of the dates."""
 
     scores: DataFrame
     reasons: DataFrame | None
+    newest: dt.date | None
+
+    def of_newest(self) -> Previous:
+        """The newest date alone."""
+        of_newest = F.col("score_date") == F.lit(self.newest)
+        reasons = None if self.reasons is None else self.reasons.where(of_newest)
+        return Previous(self.scores.where(of_newest), reasons, self.newest)
 
 
 def read_before(
@@ -63,38 +69,58 @@ def read_before(
     if scores is None:
         return None
     earlier = F.col("score_date") < F.lit(day)
-    return Previous(scores.where(earlier), None if reasons is None else reasons.where(earlier))
+    scores = scores.where(earlier)
+    newest = scores.agg(F.max("score_date")).collect()[0][0]
+    return Previous(scores, None if reasons is None else reasons.where(earlier), newest)
 
 
 def newest_of(earlier: Previous | None, *, with_reasons: bool) -> Previous | None:
     """The newest date of earlier ones; None where there is none, or none that scores can be taken from."""
-    if earlier is None or (with_reasons and earlier.reasons is None):
+    if earlier is None or earlier.newest is None or (with_reasons and earlier.reasons is None):
         return None
-    scores, reasons = earlier
-    newest = scores.agg(F.max("score_date")).collect()[0][0]
-    if newest is None or not {"input_hash", *RECORD_FIELDS} <= {*scores.columns}:
-        return None
-    of_newest = F.col("score_date") == F.lit(newest)
-    return Previous(scores.where(of_newest), None if reasons is None else reasons.where(of_newest))
+    needed = {"input_hash", *RECORD_FIELDS}
+    return earlier.of_newest() if needed <= {*earlier.scores.columns} else None
 
 
-def carried_forward(live: DataFrame, previous: Previous | None, *, key: str, folder: str) -> DataFrame | None:
+class Carried(NamedTuple):
+    """Scores of the newest date that hold, and the published reasons of those customers.
+
+    With `is_all` the date had no other customers, so that ranks hold as well, should there be no others now.
+    """
+
+    scores: DataFrame
+    reasons: DataFrame | None
+    customers: int
+    is_all: bool
+
+
+def carried_forward(live: DataFrame, previous: Previous | None, *, key: str, folder: str) -> Carried | None:
     """The rows of `live` whose `input_hash` is that of their previous score, with what it said; None without one.
 
-    The columns are those of `with_scores` and `score_reused`; `recommended` knows nothing of capacity again.
-    Written to `folder`.
+    The columns are those of `with_scores`, `score_reused` and the ranks; `recommended` knows nothing of capacity
+    again. Written to `folder`.
     """
     if previous is None:
         return None
-    scores = previous.scores.select(F.col("customer_id").alias(key), "input_hash", *RECORD_FIELDS).withColumn(
+    told = ["input_hash", *RECORD_FIELDS, *RANKS]
+    scores = previous.scores.select(F.col("customer_id").alias(key), *told).withColumn(
         "recommended", (F.col("expected_value") > 0) & ~F.col("in_holdout")
     )
-    if previous.reasons is not None:
-        by_rank = F.sort_array(F.collect_list(F.struct(*REASON_PARTS))).alias("_reasons")
-        scores = scores.join(previous.reasons.groupBy(F.col("customer_id").alias(key)).agg(by_rank), key)
+    reasons = previous.reasons
+    if reasons is not None:
+        has_reasons = reasons.where("rank = 0").select(F.col("customer_id").alias(key))
+        scores = scores.join(has_reasons, key, "left_semi")
     ids = [c for c in live.columns if c.endswith(vector_column(""))]
     carried = stored(live.drop(*ids).join(scores, [key, "input_hash"]), folder)
-    return carried.withColumn("score_reused", F.lit(True))
+    customers = carried.count()
+    is_all = customers == previous.scores.count()
+    if reasons is not None and not is_all:
+        keys = carried.select(F.col(key).alias("customer_id"))
+        reasons = reasons.join(broadcast_if_small(keys, customers * 100), "customer_id", "left_semi")
+    return Carried(carried.withColumn("score_reused", F.lit(True)), reasons, customers, is_all)
+
+
+RANKS = ("risk_rank", "risk_decile")
 
 
 def left_to_score(live: DataFrame, carried: DataFrame, *, key: str, folder: str) -> DataFrame:
