@@ -14,6 +14,7 @@ from churn_spark.arrays import Columns, Matrix, python_values
 
 Places = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
+Words = npt.NDArray[np.object_]
 
 BASELINE = "baseline"
 BASELINE_TEXT = "Where every customer starts"
@@ -63,26 +64,28 @@ class Reasons:
     """Every column's effect on every score, in log-odds, and the sentence an agent reads.
 
     `effects` is float32 (n, groups + 1), the baseline last: rows add up to the booster's margin. `values` and
-    `texts` hold one list per group; a text column has no value. `order` ranks the groups of each row by the
+    `texts` are (groups, n); a text column has no value. `order` ranks the groups of each row by the
     strength of their effect. `named` ranks those worth naming, -1 where there are no more.
     """
 
     groups: tuple[str, ...]
     effects: Matrix
-    values: tuple[list[str | None], ...]
-    texts: tuple[list[str], ...]
+    values: Words
+    texts: Words
     order: Places
     named: Places
 
-    def top(self, rank: int) -> tuple[list[str | None], Matrix, list[str | None]]:
+    def top(self, rank: int) -> tuple[Words, Matrix, Words]:
         """Column, effect and sentence of each row's reason number `rank` (from 1); empty where there is none."""
         rows = len(self.effects)
         if rank > len(self.groups):
-            return [None] * rows, np.full(rows, np.nan, np.float32), [None] * rows
-        chosen = self.named[:, rank - 1]
-        effect = np.where(chosen < 0, np.nan, self.effects[np.arange(rows), chosen]).astype(np.float32)
-        names = [self.groups[j] if j >= 0 else None for j in chosen]
-        texts = [self.texts[j][i] if j >= 0 else None for i, j in enumerate(chosen)]
+            none = np.full(rows, None)
+            return none, np.full(rows, np.nan, np.float32), none
+        chosen, row = self.named[:, rank - 1], np.arange(rows)
+        known = chosen >= 0
+        effect = np.where(known, self.effects[row, chosen], np.nan).astype(np.float32)
+        names, texts = np.array(self.groups, object)[chosen], self.texts[chosen, row]
+        names[~known] = texts[~known] = None
         return names, effect, texts
 
 
@@ -135,19 +138,38 @@ def in_words(
     sentence per column with {value} and {direction}, instead of the built-in wording; `subjects` what a sentence
     says of a column's history, None where it says its value. `raising_first`: see `worth_naming`.
     """
-    values: list[list[str | None]] = []
-    texts: list[list[str]] = []
+    values = np.full((len(groups), len(effects)), None)
+    texts = values.copy()
     for place, group in enumerate(groups):
         is_text = group in quotes
         raw = list(quotes[group]) if is_text else python_values(columns[group])
         say = _Words(group, is_text, templates.get(group), (wording or {}).get(group, Wording()))
         told = (subjects or {}).get(group) or [None] * len(raw)
-        texts.append([say(*row) for row in zip(raw, effects[:, place].tolist(), told, strict=True)])
-        values.append([None] * len(raw) if is_text else [format_value(v) for v in raw])
+        written, texts[place] = _told(raw, told, effects[:, place], say)
+        if not is_text:
+            values[place] = written
     own = effects[:, : len(groups)]
     order = np.argsort(-np.abs(own), axis=1, kind="stable")
     named = worth_naming(own, order, raising_first=raising_first)
-    return Reasons(tuple(groups), effects, tuple(values), tuple(texts), order, named)
+    return Reasons(tuple(groups), effects, values, texts, order, named)
+
+
+def _told(
+    raw: Sequence[Any], subjects: Sequence[str | None], effects: Matrix, say: _Words
+) -> tuple[Words, Words]:
+    """Each value as it is written, and its sentence; both are made once for what is the same."""
+    places: dict[Any, int] = {}
+    pairs = zip(raw, subjects, strict=True)
+    which = np.array([places.setdefault(pair, len(places)) for pair in pairs], np.intp)
+    distinct = list(places)
+    written = [format_value(value) for value, _ in distinct]
+    sign = (effects > 0).astype(np.intp) - (effects < 0)
+    kinds, kind = np.unique(3 * which + sign + 1, return_inverse=True)
+    said = []
+    for place, direction in zip(*divmod(kinds, 3), strict=True):
+        value, subject = distinct[place]
+        said.append(say(value, written[place], subject, int(direction) - 1))
+    return np.array(written, object)[which], np.array(said, object)[kind]
 
 
 YES, NO = ("yes", "true"), ("no", "false")
@@ -169,19 +191,21 @@ KINDS = (
 
 
 class _Words:
-    """The sentence for one column's effect: called with its value, or the words to quote, and the effect."""
+    """The sentence for one column's effect: called with its value, or the words to quote, and the effect's sign."""
 
     def __init__(self, column: str, is_text: bool, template: str | None, wording: Wording) -> None:
         self.has_description, self.name = wording.is_name, wording.spoken_of(column)
-        self.is_text, self.template, self.wording = is_text, template, wording
+        self.capital = capital(self.name)
+        self.typical = format_value(wording.typical)
+        self.unit = f" {wording.unit}" if wording.unit else ""
+        self.is_text, self.template, self.is_flag = is_text, template, wording.is_flag
         self.is_kind = column.lower().rpartition("_")[2] in KINDS
         self.is_plural = not self.has_description and (
             self.name.endswith("s") and not self.name.endswith(("ss", "us", "is"))
         )
 
-    def __call__(self, value: Any, effect: float, subject: str | None) -> str:
-        direction = "raises" if effect > 0 else "lowers" if effect < 0 else "does not change"
-        written = format_value(value)
+    def __call__(self, value: Any, written: str | None, subject: str | None, sign: int) -> str:
+        direction = ("lowers", "does not change", "raises")[sign + 1]
         if self.template is not None:
             return self.template.replace("{value}", written or "unknown").replace("{direction}", direction)
         if subject is not None:
@@ -191,18 +215,16 @@ class _Words:
             return quoted if written else f"Having no note {direction} the risk"
         if written is None:
             be = "are" if self.is_plural else "is"
-            return f"{capital(self.name)} {be} not known, which {direction} the risk"
+            return f"{self.capital} {be} not known, which {direction} the risk"
         if self.is_plural:
-            direction = "raise" if effect > 0 else "lower" if effect < 0 else "do not change"
-        is_code = self.wording.is_flag and written in ("0", "1")
+            direction = ("lower", "do not change", "raise")[sign + 1]
+        is_code = self.is_flag and written in ("0", "1")
         subject = self._word(written) if is_code or isinstance(value, str) else self._amount(written)
         return f"{subject} {direction} the risk"
 
     def _amount(self, written: str) -> str:
-        unit = f" {self.wording.unit}" if self.wording.unit else ""
-        typical = format_value(self.wording.typical)
-        compared = f" (typical: {typical})" if typical and typical != written else ""
-        return f"{capital(self.name)}{self._of}{written}{unit}{compared}"
+        compared = f" (typical: {self.typical})" if self.typical and self.typical != written else ""
+        return f"{self.capital}{self._of}{written}{self.unit}{compared}"
 
     @property
     def _of(self) -> str:
@@ -211,14 +233,10 @@ class _Words:
     def _word(self, written: str) -> str:
         word = written.lower()
         if word in CODES and not self.is_kind:
-            return capital(self.name) if CODES[word] == "yes" else f"{capital(self.name)}: no"
+            return self.capital if CODES[word] == "yes" else f"{self.capital}: no"
         if word in (*YES, *NO) and not self.has_description:
-            return capital(self.name) if word in YES else f"No {self.name}"
-        return (
-            f"{capital(self.name)}: {written}"
-            if self.has_description
-            else f"{capital(self.name)} “{written}”"
-        )
+            return self.capital if word in YES else f"No {self.name}"
+        return f"{self.capital}: {written}" if self.has_description else f"{self.capital} “{written}”"
 
 
 def capital(text: str) -> str:
@@ -232,5 +250,5 @@ def format_value(value: Any) -> str | None:
     if not isinstance(value, float):
         return str(value)
     if value.is_integer():
-        return f"{value:.0f}"
+        return f"{value + 0.0:.0f}"  # no -0
     return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.3g}"

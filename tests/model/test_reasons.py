@@ -124,3 +124,16 @@ def test_worth_naming_leaves_out_what_is_small_by_itself_or_beside_the_others() 
     assert named([0.09, 0.01, 0.0], recommended=False) == [-1, -1, -1]
     assert named([3.0, 0.2, 0.5], recommended=False) == [0, 2, -1]
     assert named([1.0, 0.5, 0.2], recommended=False) == [0, 1, 2]
+
+
+def test_in_words_says_of_each_row_what_it_says_of_it_alone() -> None:
+    effects = np.array([[0.2, -0.3, 0.0], [-0.2, 0.0, 0.0], [0.2, 0.3, 0.0], [0.0, -0.3, 0.0]], np.float32)
+    columns = {"age": [30.0, 30.0, None, -0.0], "plan": ["annual", None, "annual", "annual"]}
+    together = in_words(effects, ["age", "plan"], columns, quotes={}, templates={})
+    for row in range(4):
+        own = {name: values[row : row + 1] for name, values in columns.items()}
+        alone = in_words(effects[row : row + 1], ["age", "plan"], own, quotes={}, templates={})
+        assert together.texts[:, row].tolist() == alone.texts[:, 0].tolist()
+        assert together.values[:, row].tolist() == alone.values[:, 0].tolist()
+    assert together.values.tolist() == [["30", "30", None, "0"], ["annual", None, "annual", "annual"]]
+    assert together.texts[0, :2].tolist() == ["Age of 30 raises the risk", "Age of 30 lowers the risk"]

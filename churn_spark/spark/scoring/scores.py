@@ -110,8 +110,8 @@ def _reasons_array(reasons: Reasons) -> pa.Array:
     place = np.column_stack([np.full(rows, width - 1), reasons.order]).ravel()
     row = np.repeat(np.arange(rows), width)
     groups = np.array([*reasons.groups, BASELINE], dtype=object)
-    values = np.array([*reasons.values, [None] * rows], dtype=object)
-    texts = np.array([*reasons.texts, [BASELINE_TEXT] * rows], dtype=object)
+    values = np.vstack([reasons.values, np.full(rows, None)])
+    texts = np.vstack([reasons.texts, np.full(rows, BASELINE_TEXT, object)])
     fields = {
         "rank": pa.array(np.tile(np.arange(width, dtype=np.int32), rows)),
         "reason": pa.array(groups[place], pa.string()),
