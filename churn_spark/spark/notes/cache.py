@@ -62,8 +62,15 @@ class CacheMap:
         return rows if self.kind == "note" else rows.where("error is null")
 
     def first(self, spark: SparkSession) -> DataFrame:
-        """One row per key: where two runs computed the same, the value that was committed first."""
+        """One row per key: where two runs computed the same, the value that was committed first.
+
+        Vectors stay where they are while keys are compared; what is small is sorted by key once, as joins want it.
+        """
         stored = self.stored(spark)
+        if self.kind != "embedding":
+            given = [c for c in stored.columns if c not in ("key", "file")]
+            first = F.min_by(F.struct(*given), "file").alias("first")
+            return stored.groupBy("key").agg(first).select("key", "first.*")
         several = stored.groupBy("key").count().where("count > 1").select("key")  # as a rule none
         repeated = stored.select("key", "file").join(F.broadcast(several), "key", "left_semi")
         earliest = repeated.groupBy("key").agg(F.min("file").alias("earliest"))
