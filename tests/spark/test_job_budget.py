@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from helpers import EVERYONE
 from pyspark.sql import SparkSession
 
+from churn_spark.cli import main
 from churn_spark.settings.layers import load_config
+from churn_spark.settings.sections import Text
 from churn_spark.spark.input.sources import read_raw
 from churn_spark.spark.input.validation import split_valid
+from churn_spark.spark.notes.cache import Cache
+from churn_spark.spark.notes.counts import TextCounts
+from churn_spark.spark.notes.stage import with_texts
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -21,6 +31,7 @@ def at_most(spark: SparkSession, jobs: int, of: str) -> Iterator[None]:
     yield
     launched = len(spark.sparkContext.statusTracker().getJobIdsForGroup(of))
     spark.sparkContext.setJobGroup("", "")
+    log.info("%s: %d jobs", of, launched)
     assert 0 < launched <= jobs, f"{of}: {launched} jobs, the budget is {jobs}"
 
 
@@ -42,6 +53,36 @@ def test_reading_and_validation_keep_to_their_jobs(spark: SparkSession, tmp_path
     raw.write_text(raw.read_text() + f"{','.join(row)}\n")
     with at_most(spark, 15, "validation of rows that come twice"):
         validated("twice")
+
+
+def test_the_text_stage_keeps_to_its_jobs_and_starts_few_where_all_is_known(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    notes = [("a", "Late bill, again."), ("b", "All fine."), ("c", "Late bill, again."), ("d", None)]
+    rows = spark.createDataFrame(notes, "id string, note string")
+    text = Text.model_validate({"embedder": {"name": "static"}})
+
+    def noted(run_id: str) -> TextCounts:
+        counts, cache = TextCounts(), Cache(str(tmp_path / "cache"), run_id)
+        with_texts(rows, ["note"], text=text, cache=cache, work=str(tmp_path / run_id), counts=counts)
+        return counts
+
+    with at_most(spark, 50, "texts, none known"):
+        assert noted("cold").computed == 2
+    with at_most(spark, 20, "texts, all known"):
+        assert noted("warm").computed == 0
+
+
+def test_scoring_keeps_to_its_jobs_and_starts_fewer_where_nothing_changed(
+    spark: SparkSession, raw: Path, own_output: Path
+) -> None:
+    score = ["score", "-q", "--raw", str(raw), "--output", str(own_output), *EVERYONE]
+    with at_most(spark, 90, "score, every note known"):
+        assert main([*score, "--score-date", "2026-02-01", "--set", "scoring.reuse=false"]) == 0
+    with at_most(spark, 70, "score, nothing changed"):
+        assert main([*score, "--score-date", "2026-02-02", "--set", "scoring.reuse=true"]) == 0
+    newest = pd.read_parquet(own_output / "churn_scores" / "score_date=2026-02-02")
+    assert newest["score_reused"].all()
 
 
 def test_a_stage_beyond_its_budget_is_told(spark: SparkSession) -> None:
