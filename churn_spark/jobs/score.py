@@ -135,7 +135,7 @@ def _score_date(run: Run, noted: Noted, model: ChurnModel, day: dt.date, *, dama
         scored = _scored(
             run, noted._replace(df=live.df), model, day, earlier=earlier, customers=live.customers
         )
-        step |= {"rows": scored.df.count(), **({"already_left": live.left} if live.left else {})}
+        step |= {"rows": live.customers, **({"already_left": live.left} if live.left else {})}
     if live.left:
         log.info("step=score %d customers have left by their label and are not scored; "
                  "scoring.include_left=true scores them too", live.left)  # fmt: skip
