@@ -120,13 +120,15 @@ def active_tasks(spark: SparkSession) -> tuple[int, int]:
         return 0, 0
 
 
-def warm_workers(spark: SparkSession, call: Callable[[], object]) -> None:
+def warm_workers(spark: SparkSession, call: Callable[[], object]) -> threading.Thread | None:
     """Fork this machine's Python workers and have each make a call, in the background, while Java is busy alone.
 
-    A worker imports the call's module and keeps what it loads. It is no loss where this fails.
+    A worker imports the call's module and keeps what it loads. One slot stays free for other jobs. It is no loss
+    where this fails.
     """
-    if not str(spark.conf.get("spark.master", "")).startswith("local"):
-        return
+    workers = slots(spark) - 1
+    if not workers or not str(spark.conf.get("spark.master", "")).startswith("local"):
+        return None
 
     def called(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         call()
@@ -134,12 +136,12 @@ def warm_workers(spark: SparkSession, call: Callable[[], object]) -> None:
 
     def run() -> None:
         with suppress(Exception):
-            n = slots(spark)
-            spark.range(n, numPartitions=n).mapInArrow(called, "id long").write.format("noop").mode(
-                "overwrite"
-            ).save()
+            calls = spark.range(workers, numPartitions=workers).mapInArrow(called, "id long")
+            calls.write.format("noop").mode("overwrite").save()
 
-    threading.Thread(target=run, name="warm-workers", daemon=True).start()
+    thread = threading.Thread(target=run, name="warm-workers", daemon=True)
+    thread.start()
+    return thread
 
 
 def broadcast_if_small(df: DataFrame, size: int) -> DataFrame:

@@ -2,6 +2,9 @@
 
 import io
 import logging
+import os
+from functools import partial
+from pathlib import Path
 
 import pytest
 from pyspark.errors import PySparkException
@@ -9,7 +12,7 @@ from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from churn_spark.spark.session import QUERY_LOGGERS, get_session
+from churn_spark.spark.session import QUERY_LOGGERS, get_session, warm_workers
 from churn_spark.traces import trace
 
 
@@ -30,3 +33,13 @@ def test_a_failed_cast_is_told_without_the_value(spark: SparkSession, form: str)
     assert stream.getvalue() == ""
     assert "[CAST_INVALID_INPUT]" in trace(failed.value)
     assert note not in trace(failed.value)
+
+
+def test_warm_workers_makes_the_call_in_a_worker_and_is_no_loss_where_it_fails(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    for place in (tmp_path / "made", tmp_path / "nowhere" / "made"):
+        thread = warm_workers(spark, partial(os.mkdir, str(place)))
+        assert thread is not None
+        thread.join()
+    assert (tmp_path / "made").is_dir()
