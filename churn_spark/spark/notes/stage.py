@@ -116,7 +116,7 @@ def _with_texts(
             F.col("fold_hash").alias(vector_column(column)),
             F.col("embedding").alias(embedding_column(column)),
         )
-        vectors[column] = Vectors(named, resolver.counts.distinct)
+        vectors[column] = Vectors(named, None if column in several else resolver.counts.distinct)
     return Noted(stored(rows, storage.join(work, "prepared")), vectors)
 
 

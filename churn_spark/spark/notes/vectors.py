@@ -17,13 +17,18 @@ ROW_BYTES = 100  # of an id, and around it
 
 
 class Vectors(NamedTuple):
-    """The distinct vectors of a text column: `<column>__vector` (their id), `<column>__embedding`."""
+    """The distinct vectors of a text column: `<column>__vector` (their id), `<column>__embedding`.
+
+    How many there are is not known of lists of vectors.
+    """
 
     df: DataFrame
-    distinct: int
+    distinct: int | None
 
     def small(self, df: DataFrame, width: int) -> DataFrame:
         """Rows of an id and `width` floats, to be broadcast if they are few."""
+        if self.distinct is None:
+            return df
         return broadcast_if_small(df, self.distinct * (ROW_BYTES + 4 * width))
 
 
