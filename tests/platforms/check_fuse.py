@@ -71,7 +71,7 @@ def commands(output: Path, raw: Path) -> Iterator[tuple[str, int]]:
     yield "rollback of a date", churn("rollback", *place, "--score-date", DAY)
     yield (
         "train again",
-        churn("train", *job, "--set", "promotion.rule=always", "--set", "training.max_depth=2"),
+        churn("train", *job, "--set", "promotion.rule=always", "--set", "training.learning_rate=0.3"),
     )
     yield "rollback", churn("rollback", *place)
     yield "cache compact", churn("cache", "compact", *place)
