@@ -99,6 +99,8 @@ def _without(arguments: Sequence[str], option: str) -> list[str]:
 
 def init(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     config = settings(options)
+    if options.to is not None and options.to.exists():
+        raise ConfigError("the file is there already", where=f"--to {options.to}", fix="name a new one")
     check_there(config.raw, form=config.input.format)
     from churn_spark.jobs.init import propose
     from churn_spark.spark.session import get_session
@@ -108,8 +110,6 @@ def init(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.to is None:
         say([text])
         return 0
-    if options.to.exists():
-        raise ConfigError("the file is there already", where=f"--to {options.to}", fix="name a new one")
     options.to.write_text(text, encoding="utf-8")
     again = job_command("train", [*_without(arguments[1:], "--to"), "--config", str(options.to)])
     say([f"wrote {options.to}: read it, then: {again}"])

@@ -68,6 +68,10 @@ def next_command(run: Any) -> str:
             return f"the call list and other queries are in conf/sql; the table is {table}"
         place = ["--output", run.config.output.path, "--score-date", run.record["score_date"]]
         return shlex.join(["churn-spark", "call-list", *place])
+    promotion = run.record.get("promotion") or {}
+    if run.job == "train" and promotion and not promotion["promoted"] and promotion["champion"] is None:
+        again = job_command("score", [*options, "--model", "challenger"])
+        return f"the report says why; to score with this model all the same: {again}"
     if run.job == "train":
         return f"open the report, then: {job_command('score', options)}"
     return job_command("train", options)

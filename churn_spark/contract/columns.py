@@ -50,7 +50,9 @@ class Column(BaseModel):
     description: str | None = Field(
         None, description="comment on the column in every table, and its name in reasons"
     )
-    unit: str | None = Field(None, description="unit of its values, for the reasons in words")
+    unit: str | None = Field(
+        None, description="unit of its values, which may stand beside them, and does in reasons"
+    )
     generated: bool = Field(False, description="an id made from the row's content, where no column is one")
     decimal: Literal[".", ","] | None = Field(None, description="decimal mark, if not that of `input`")
     thousands: Literal[",", ".", " ", "'", "none"] | None = Field(None, description="mark between thousands")
@@ -137,6 +139,7 @@ class Column(BaseModel):
             false_values=FALSE if self.false_values is None else self.false_values,
             positive=self.positive,
             missing=self.missing or (),
+            unit=self.unit,
         )
 
 

@@ -31,6 +31,8 @@ EXCEL, EXCEL_START = "excel", dt.date(1899, 12, 30)  # days since then, from Mar
 EXCEL_DAY, EXCEL_DAYS = r"^[0-9]{2,7}(\.[0-9]*)?$", (61, 2_958_465)
 TRUE = ("1", "true", "yes", "y", "t")
 FALSE = ("0", "false", "no", "n", "f")
+MINUS = r"^\((.+)\)$|^(.+)-$"  # (12) and 12-, as accountants and SAP write -12
+LONG_MINUS = "\u2212"
 WHOLE_WORD = r"^([+-]?[0-9]+)\.0*$"  # 1.00 is the word 1
 
 GROUPING = {",": ",", ".": ".", " ": " \xa0\u202f", "'": "'\u2019"}  # what may stand between thousands
@@ -61,6 +63,7 @@ class Notation:
     false_values: tuple[str, ...] = FALSE
     positive: str | None = None
     missing: tuple[str, ...] = ()
+    unit: str | None = None
 
     @property
     def missing_words(self) -> tuple[str, ...]:
@@ -78,6 +81,11 @@ class Notation:
     def date(self) -> DateFormat | None:
         """The pattern of a date in the declared format; None for ISO dates and Excel's days."""
         return None if self.date_format in (None, EXCEL) else date_format(self.date_format)
+
+
+def unit_pattern(unit: str) -> str:
+    """A unit before or after a number; what it leaves is group 1."""
+    return rf"^([-+(]?){re.escape(unit)}[{SPACE}]*|[{SPACE}]*{re.escape(unit)}(?=\)?$)"
 
 
 class DateFormat(NamedTuple):
@@ -153,11 +161,19 @@ def _string(raw: Any, notation: Notation) -> tuple[str | None, str | None]:
     return (None if _plain(raw, notation) is None else as_text(raw)), None
 
 
+def _bare(text: str, unit: str | None) -> str:
+    """A number's text without its unit, and with the minus in front."""
+    if unit:
+        text = re.sub(unit_pattern(unit), r"\1", text)
+    return re.sub(MINUS, r"-\1\2", text.replace(LONG_MINUS, "-"))
+
+
 def _point(raw: Any, notation: Notation) -> str | None:
     """A number's text with a decimal point and without marks between thousands."""
     text = _plain(raw, notation)
     if text is None or isinstance(raw, int | float | Decimal):
         return text
+    text = _bare(text, notation.unit)
     if notation.grouped and re.fullmatch(notation.grouped, text):
         text = re.sub(f"[{re.escape(GROUPING[notation.thousands or ''])}]", "", text)
     return text.translate(str.maketrans(",.", ".,")) if notation.decimal == "," else text

@@ -19,7 +19,7 @@ from churn_spark.contract.values import FALSE, TRUE, word
 from churn_spark.evaluation.audit import single_column_aucs, sounds_after_the_event
 from churn_spark.guessing import past
 from churn_spark.guessing.content import Content, Settings, table_notation
-from churn_spark.guessing.words import CUSTOMER, ID, LABELS, LEFT, STAYED
+from churn_spark.guessing.words import CODE, CUSTOMER, ID, KEY, LABELS, LEFT, STAYED, SURE
 
 MOST_CATEGORIES = 200
 LEAST_LEAVERS = 5  # with a value that no other customer has
@@ -161,7 +161,8 @@ def _label(contents: Sequence[Content]) -> Label | None:
         named = [label for label in named if label.is_known or not is_vague]
         if named:
             return max(named, key=lambda label: label.is_known)
-    return None
+    known = (label for c in contents if c.distinct == 2 if (label := _as_label(c)) and label.is_known)
+    return next((label for label in known if word(label.positive or "") in SURE), None)
 
 
 def _as_label(content: Content) -> Label | None:
@@ -199,12 +200,17 @@ def _guess(content: Content, table: Settings, kinds: _Kinds) -> Guess:
     if kinds.label is not None and content is kinds.label.content:
         return _guessed_label(kinds.label, source)
     if content.distinct < 2:
-        return declared("ignore", f"{content.why}: nothing to learn from")
+        is_label = kinds.label is None and re.search(LABELS[0], content.name, re.I)
+        why = "named like the label, but every row says the same" if is_label else "nothing to learn from"
+        return declared("ignore", f"{content.why}: {why}")
     if (date := content.date()) is not None:
         role = "snapshot" if content is kinds.snapshot else "date"
         why = "the label is made of it" if content is kinds.left else "dates"
         return declared(role, f"{why}, {content.why}", **date)
-    if content.distinct > 2 and (number := content.number(table)) is not None:
+    if CUSTOMER.search(content.name) and KEY.search(content.name) and content.distinct > MOST_CATEGORIES:
+        return declared("passthrough", f"{content.why}: names customers, but not one a row")
+    is_code = CODE.search(content.name) is not None
+    if content.distinct > 2 and not is_code and (number := content.number(table)) is not None:
         return declared(
             "numeric", **number, **_bounds(content, Column(role="numeric", **{**table, **number}))
         )

@@ -12,11 +12,15 @@ from churn_spark.contract.columns import Column
 from churn_spark.contract.rules import check_value
 from churn_spark.contract.shapes import NUMBERS, SHAPES
 from churn_spark.contract.values import MISSING, SPACE
-from churn_spark.guessing.words import DATE_NAME, MARKS
+from churn_spark.guessing.words import DATE_NAME, MARKS, UNITS
 
 MOSTLY = 0.99  # the share of values that must fit a type, the rest being what validation is there for
 NO_SPACES = r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]"  # scripts that set no spaces between words
+PLAUSIBLE = {"excel": r"^(3[3-9]|4[0-9]|5[0-4])[0-9]{3}(\.[0-9]*)?$",  # 1990 to 2050
+             "yyyyMMdd": r"^(19|20)[0-9]{6}$"}  # fmt: skip
 DATE_FORMATS = ("d.M.yyyy", "yyyy/M/d", "d-MMM-yyyy", "d-MMM-yy", "M/d/yyyy", "d/M/yyyy", "yyyyMMdd", "excel")
+BESIDE = rf"^(?:{'|'.join(map(re.escape, UNITS))})\s*|\s*(?:{'|'.join(map(re.escape, UNITS))})$"
+FIGURES = "[-+0-9.,'\u2019 \u00a0\u202f]+"
 Settings = Mapping[str, Any]
 
 
@@ -59,7 +63,13 @@ class Content(NamedTuple):
 
     def number(self, table: Settings) -> Settings | None:
         """The settings that make the values numbers, those of the table by default; None where they are none."""
-        for own in ({}, *({"missing": [mark]} for mark in MARKS if (self.values.str.lower() == mark).any())):
+        marks: list[dict[str, Any]] = [
+            {"missing": [mark]} for mark in MARKS if (self.values.str.lower() == mark).any()
+        ]
+        units: list[dict[str, Any]] = [
+            {"unit": unit} for unit in UNITS if self.values.str.contains(unit, regex=False).any()
+        ]
+        for own in ({}, *marks, *units):
             for kind in ("bigint", "double"):
                 if self.parses(Column(role="numeric", **{**table, "type": kind, **own})):
                     return {"type": kind, **own} if kind == "bigint" else own
@@ -71,7 +81,10 @@ class Content(NamedTuple):
         """The settings that make the values dates; None where they are none, or day and month cannot be told."""
         if self.parses(Column(role="passthrough", type="date")):
             return {}
-        formats = [f for f in DATE_FORMATS if f not in ("yyyyMMdd", "excel") or DATE_NAME.search(self.name)]
+        formats = [
+            f for f in DATE_FORMATS
+            if f not in PLAUSIBLE or (DATE_NAME.search(self.name) and self.matches(PLAUSIBLE[f]))
+        ]  # fmt: skip
         fitting = [f for f in formats if self.parses(Column(role="passthrough", type="date", date_format=f))]
         return (
             {"date_format": fitting[0]} if fitting and not {"M/d/yyyy", "d/M/yyyy"} <= set(fitting) else None
@@ -91,8 +104,9 @@ def table_notation(contents: Iterable[Content], separator: str) -> Settings:
     """How the numbers of a whole table are written: the decimal mark and the mark between thousands."""
     shapes = [s for s in SHAPES if s.rules == NUMBERS]
     by_name = {s.name: s.pattern for s in shapes}
-    columns = [c for c in contents if c.values.size and c.matches(r"^[-+0-9.,'\u2019 \u00a0\u202f]+$")]
-    written = [set(c.values.unique()) for c in columns]
+    bare = [c.values.str.replace(BESIDE, "", regex=True) for c in contents]
+    figures = [values for values in bare if values.size and values.str.fullmatch(FIGURES).mean() >= MOSTLY]
+    written = [set(values.unique()) for values in figures]
 
     def any_like(*names: str) -> bool:
         return any(re.search(by_name[n], v) for n in names for values in written for v in values)

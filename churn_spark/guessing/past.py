@@ -11,7 +11,7 @@ import pandas as pd
 from churn_spark.contract.history import DATE
 from churn_spark.evaluation.audit import sounds_after_the_event
 from churn_spark.guessing.content import Content
-from churn_spark.guessing.words import CUSTOMER, ID, SNAPSHOT
+from churn_spark.guessing.words import CODE, CUSTOMER, ID, SNAPSHOT
 
 MOST_SNAPSHOTS = 120  # distinct dates of a panel: ten years of months
 HORIZON_DAYS = 90
@@ -61,7 +61,12 @@ def leaving_date(contents: Sequence[Content]) -> Content | None:
 
 def event_log(contents: Sequence[Content], numbers: Mapping[str, Any]) -> Log | None:
     """Whether a table is a log: customers who come again, days, and nothing that says who left."""
-    again = [c for c in contents if ID.search(c.name) and c.distinct > 1 and not c.identifies]
+    has_key = any(ID.search(c.name) and c.identifies for c in contents)
+    again = [
+        c for c in contents
+        if ID.search(c.name) and c.distinct > 1 and not c.identifies and not CODE.search(c.name)
+        and (CUSTOMER.search(c.name) or not has_key)
+    ]  # fmt: skip
     customer = max(again, key=lambda c: bool(CUSTOMER.search(c.name)), default=None)
     date = next((c for c in contents if c.distinct > 1 and c.date() is not None), None)
     if customer is None or date is None or customer is date:

@@ -114,6 +114,12 @@ def _check_settings(config: Config) -> None:
         raise InputError(
             "no column has role label", where="columns", fix="declare the column that says who left"
         )
+    if not config.contract.role("numeric", "categorical", "date", "text"):
+        raise InputError(
+            "no column to learn from",
+            where="columns",
+            fix="give a column role numeric, categorical, date or text",
+        )
     resolve_mode(config.contract, split=config.split)
     if config.training.search.trials:
         require_optuna()

@@ -84,6 +84,12 @@ def champion_id(models: Path) -> str:
     """The id of the live model. Raises InputError where there is none yet, ResourceError where it cannot be told."""
     path = models / CHAMPION
     if not path.is_file() and not path.with_name(f"{CHAMPION}.copy").is_file():
+        if (models / CHALLENGER).is_file():
+            raise InputError(
+                "there is no champion model yet; the one that was trained was not promoted",
+                where=str(models),
+                fix="its report.html says why; `--model challenger` scores with it all the same",
+            )
         raise InputError(
             "there is no champion model yet", where=str(models), fix="train one first: churn-spark train"
         )

@@ -16,7 +16,7 @@ from functools import partial
 
 from churn_spark.contract.values import EMPTY_NOTES
 
-VERSION = "3"  # part of cache identities: change it with any rule below
+VERSION = "4"  # part of cache identities: change it with any rule below
 CLEANING = "2"  # the same for what `normalize` does
 KINDS = ("URL", "EMAIL", "IBAN", "CARD", "SSN", "IP", "PHONE")
 
@@ -99,9 +99,9 @@ _TLD = (
 _URL = rf"\b[a-z][a-z0-9+.-]{{1,15}}:[ ]?//{_URL_TAIL}"
 _BARE_URL = rf"(?<![\w@.-])(?:www\.|(?:[a-z0-9-]{{1,63}}\.){{1,4}}(?:{_TLD})[/?]){_URL_TAIL}"
 _HOST = r"(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}"
-_EMAIL = rf"\w[\w.%+'&-]{{0,63}}+(?:@|＠){_HOST}"
+_EMAIL = rf"""(?:\w[\w.%+'&-]{{0,63}}+|"[^"\n@]{{1,40}}")(?:@|＠){_HOST}"""
 # As people write it to be clever, or as it is spoken: name (at) host [dot] tld, name @ host.tld.
-_AT = r"[ \t]?(?:[(\[{<][ \t]?(?:at|ät|arroba|@|arobase)[ \t]?[)\]}>]|@)[ \t]?"
+_AT = r"[ \t]?(?:[(\[{<][ \t]?(?:at|ät|arroba|@|arobase|a)[ \t]?[)\]}>]|@)[ \t]?"
 _DOTS = "dot|punkt|punto|point"
 _DOT = rf"(?:\.|[ \t]?[(\[{{<][ \t]?(?:{_DOTS}|\.)[ \t]?[)\]}}>][ \t]?|[ \t](?:{_DOTS})[ \t])"
 _SPACED_EMAIL = (
@@ -109,7 +109,9 @@ _SPACED_EMAIL = (
     rf"(?:[\w-]{{1,63}}{_DOT}){{1,4}}[^\W\d_]{{2,12}}(?!\w)"
 )
 _SPOKEN_EMAIL = (
-    r"(?<![\w@])\w[\w.%+'&-]{0,63}+[ \t](?:at|arroba|arobase|ät)[ \t]"
+    r"(?<![\w@])\w[\w.%+'&-]{0,63}+"
+    rf"(?:[ \t](?:{_DOTS}|underscore|unterstrich|dash|minus|guion)[ \t]\w{{1,30}}){{0,3}}"
+    r"[ \t](?:at|arroba|arobase|ät|chez)[ \t]"
     rf"(?:[\w-]{{1,63}}{_DOT}){{1,4}}(?:{_TLD})(?!\w)"
 )
 
@@ -123,11 +125,11 @@ _IBAN_LENGTHS = """
 
 
 def _iban_of(country: str, length: int) -> str:
-    return rf"{country}\d\d(?:[ \u00a0\u2009\n._/\u2010-\u2013-]{{0,2}}[A-Z0-9]){{{length - 4}}}"
+    return rf"{country}[ ]?\d\d(?:[ \u00a0\u2009\n._/\u2010-\u2013-]{{0,2}}[A-Z0-9]){{{length - 4}}}"
 
 
 _IBANS = "|".join(_iban_of(entry[:2], int(entry[2:])) for entry in _IBAN_LENGTHS.split())
-_IBAN = rf"(?<!\w)(?=[A-Z]{{2}}\d\d)(?:{_IBANS})(?!\w)"
+_IBAN = rf"(?<!\w)(?=[A-Z]{{2}}[ ]?\d\d)(?:{_IBANS})(?!\w)"
 
 _CARD = rf"""(?<!\d)(?<!\d\.)(?:
     (?:2[2-7]|35|[456]\d)\d\d ({_SEP}?) \d{{4}} \1 \d{{4}} \1 \d{{4}} (?:\1\d{{1,3}})??
@@ -154,9 +156,12 @@ _SPACED_SSN = rf"(?<![\d-])(?!000|666|9)\d{{3}}{_LINE}(?!00)\d\d{_LINE}(?!0000)\
 _IPV4 = rf"(?<![\w.])(?:{_OCTET}\.){{3}}{_OCTET}(?!\w|\.\d)"
 _IPV6 = r"(?<![\w:.])(?=[0-9a-f]{0,4}:[0-9a-f]{0,4}:)[0-9a-f:]{3,39}+(?!\w)"
 
-_DATE = r"\d\d?[-./ ]\d\d?[-./ ](?:19|20)\d\d(?!\d)|(?:19|20)\d\d[-./](?:19|20)?\d\d(?!\d)"
+_DATE = r"\d\d?/(?:19|20)\d\d(?!\d)|\d\d?[-./ ]\d\d?[-./ ](?:19|20)\d\d(?!\d)|(?:19|20)\d\d[-./](?:19|20)?\d\d(?!\d)"
 _DECIMAL = r"\d+\.\d+(?![.\d])"
-_NO_NUMBER_BEFORE = r"(?<![\w+$€£#])(?<!\d[.:-])(?<![A-Z]{2}\d\d[ ]\d{4}[ ])"  # nor the start of an IBAN
+_IBAN_HEAD = r"[A-Z]{2}\d\d[ ]\d{4}[ ]"
+_NO_NUMBER_BEFORE = (  # nor the start of an IBAN
+    rf"(?<![\w+$€£#])(?<!\d[.:-])(?<!{_IBAN_HEAD})(?<!{_IBAN_HEAD}\d{{4}}[ ])"
+)
 _NUMBER_START = rf"{_NO_NUMBER_BEFORE}(?!{_DATE}|{_DECIMAL})"
 _NUMBER_END = r"(?!\w|[.:-]\d|/\d\b|[ \u00a0]?(?:[$€£%]|(?:usd|eur|gbp|inr)\b))"
 _PHONE = rf"""{_NUMBER_START}(?:
@@ -193,9 +198,11 @@ _PHONE_WORDS = _last_words(
     r"|meine?|sie|para|ou|el|la|al|mi|es|por|favor|le|au|moi|mon|sur|est|il|mio"
     r"|num[eé]ro|n[uú]mero|nummer|é|è|op|het|na|pod)\b",
 )
-_OTHER_NUMBERS = """orders? invoices? tickets? cases? ref reference tracking serial accounts? acct sku model parts?
+_OTHER_NUMBERS = r"""orders? invoices? tickets? cases? ref reference tracking serial accounts? acct sku model parts?
     items? claim policy contract imei meter confirmation booking po rma batch product isbn ean upc vin iccid sim
-    customer client member user transaction txn payment receipt barcode id"""
+    customer client member user transaction txn payment receipt barcode id bestellung auftrag rechnung vertrag
+    (?!r[uü]ck|ruf|telefon|handy|mobil|fax|durchwahl)\w{3,14}(?:nummer|nr)
+    pedido contrato factura commande contrat facture dossier ordine contratto fattura"""
 _OTHER_NUMBER_WORDS = _last_words(
     _OTHER_NUMBERS,
     r"[ :#=,(-]|\d|\b(?:number|no|nr|num)\b\.?|\b(?:ids?|code|is|was|are|and|or)\b",
@@ -209,7 +216,7 @@ _EMAIL_WORDS = _last_words(
     r"e-?mails? mails? address adresse correo courriel write reach contact",
     r"\W|\b(?:is|me|us|to|at|address|id|it|ist|es|my|the|das|electr[oó]nico|please|under|an|a)\b",
 )
-_SSN_WORDS = _last_words(r"ssn social(?:\s+security)?", r"\W|\b(?:number|no|nr|num|is|my|the)\b")
+_SSN_WORDS = _last_words(r"ssn ss soc(?:ial)?(?:\s+sec(?:urity)?)?", r"\W|\b(?:number|no|nr|num|is|my|the)\b")
 _VERSION_WORDS = _last_words(
     "version ver v firmware fw build release update patch driver software app section clause chapter", r"\W"
 )
@@ -226,11 +233,10 @@ _ASKED = re.compile(
     re.IGNORECASE,
 )
 _ANSWERING = re.compile(
-    r"""\s*(?:[\[(]?\d\d?:\d\d(?::\d\d)?[ ]?(?:[ap]\.?m\.?)?[\])]?)?[ \t,-]*
-    (?:[^\W\d_][\w .'()#-]{0,30}[:>-])?[ \t]*
-    (?:(?:it|that|this|the|my|its|it['’]?s|that['’]?s|is|s|would|be|sure|yes|yeah|yep|of|course|ok|okay|well|hi|so|um|uh|you
-    |can|use|try|best|one|number|phone|cell|mobile|here|under|at|on|me|reach|call|thanks|please|ja|klar|das|ist|die|meine
-    |nummer|s[ií]|claro|es|el|mi|oui|c['’]est|le|mon|est|bien|sure[!.,]|certo|sim|it)\b[\s,.:!-]*)*\Z""",
+    rf"""\s*(?:[\[(]?\d\d?:\d\d(?::\d\d)?[ ]?(?:[ap]\.?m\.?)?[\])]?)?[ \t,-]*
+    (?:[^\W\d_][\w .'()#-]{{0,30}}[:>-])?
+    (?!.*\b(?:{"|".join(_OTHER_NUMBERS.split())}|pa(?:y|id)|charged?|owed?|used|balance|bill(?:ed)?|points?)\b)
+    [^\d\n]{{0,50}}\Z""",
     re.IGNORECASE | re.VERBOSE,
 )
 ASKED_WITHIN = 200  # characters
@@ -307,9 +313,9 @@ _RULES = tuple(
         ("URL", ":[ ]?//", _URL, _always),
         ("URL", r"\.\w+[./?]", _BARE_URL, _always),
         ("EMAIL", "[@＠]", _EMAIL, _always),
-        ("EMAIL", r"(?i)@|[(\[{<]\s?(?:at|ät|arroba|arobase)\s?[)\]}>]", _SPACED_EMAIL, _always),
-        ("EMAIL", r"(?i)\s(?:at|ät|arroba|arobase)\s", _SPOKEN_EMAIL, _is_email),
-        ("IBAN", r"[A-Za-z]\d\d", _IBAN, _is_iban),
+        ("EMAIL", r"(?i)@|[(\[{<]\s?(?:at|ät|arroba|arobase|a)\s?[)\]}>]", _SPACED_EMAIL, _always),
+        ("EMAIL", r"(?i)\s(?:at|ät|arroba|arobase|chez)\s", _SPOKEN_EMAIL, _is_email),
+        ("IBAN", r"[A-Za-z][ ]?\d\d", _IBAN, _is_iban),
         ("CARD", _SEVEN_DIGITS, _CARD, _is_card),
         ("CARD", _SEVEN_DIGITS, _LOOSE_CARD, _is_loose_card),
         ("SSN", _SEVEN_DIGITS, _SSN, _always),

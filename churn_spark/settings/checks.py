@@ -16,7 +16,12 @@ def roles_are_held_once(columns: Mapping[str, Column]) -> None:
     for role, least in (("id", 1), ("label", 0), ("snapshot", 0), ("group", 0)):
         if not least <= roles[role] <= 1:  # type: ignore[index]
             names = [c.name for c in columns.values() if c.role == role]
-            raise ValueError(f"columns: exactly one column has role {role}, found {names or 'none'}")
+            hint = (
+                ""
+                if names
+                else "; where no column identifies a customer: row_id: {role: id, generated: true}"
+            )
+            raise ValueError(f"columns: exactly one column has role {role}, found {names or 'none'}{hint}")
 
 
 def names_are_free(columns: Mapping[str, Column]) -> None:

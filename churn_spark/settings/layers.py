@@ -149,11 +149,12 @@ def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
 
 
 def _replace_columns(tree: dict[str, Any], layer: Mapping[str, Any], origin: dict[str, str]) -> None:
-    """A layer that declares an id column describes a whole table: drop the inherited columns."""
+    """A layer that declares an id, or a label among others, describes a whole table: drop the inherited columns."""
     columns = layer.get("columns")
     if not isinstance(columns, Mapping):
         return
-    if any(isinstance(spec, Mapping) and spec.get("role") == "id" for spec in columns.values()):
+    roles = [spec.get("role") for spec in columns.values() if isinstance(spec, Mapping)]
+    if "id" in roles or ("label" in roles and len(roles) > 1):
         tree["columns"] = {}
         for key in [k for k in origin if k.startswith("columns.")]:
             del origin[key]

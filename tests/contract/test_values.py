@@ -16,6 +16,9 @@ from churn_spark.contract.rules import check_record, check_value
         ({"decimal": ","}, "10,5", 10.5), ({"decimal": ","}, 10.5, 10.5), ({"decimal": ","}, "1.500", None),
         ({"decimal": ",", "thousands": "."}, "1.234.567,5", 1234567.5), ({"thousands": ","}, "1,234.5", 1234.5),
         ({"thousands": ","}, "12,34", None), ({"thousands": " "}, "1\u202f234", 1234.0),
+        ({}, "(12)", -12.0), ({}, "12-", -12.0), ({}, "\u22125", -5.0), ({}, "-5-", None), ({}, "12 %", None),
+        ({"unit": "%"}, "12 %", 12.0), ({"unit": "$"}, "-$12", -12.0), ({"unit": "$"}, "($12)", -12.0),
+        ({"unit": "€", "decimal": ",", "thousands": "."}, "1.234,50 €", 1234.5), ({"unit": "$"}, "12 €", None),
         ({"thousands": "'"}, "1\u2019234", 1234.0), ({"missing": ["-"]}, " - ", None), ({}, "#N/A", None),
     ],
 )  # fmt: skip

@@ -282,3 +282,50 @@ def test_tickets_are_known_by_whose_they_are_and_what_became_of_them() -> None:
 def test_a_table_of_one_moment_has_dates_and_no_snapshots() -> None:
     table = guess_table(TABLE)
     assert table.sections == {}
+
+
+def test_incomes_are_no_dates_and_codes_are_no_numbers() -> None:
+    frame = pd.DataFrame(
+        {
+            "Id": [f"c{i}" for i in range(100)],
+            "MonthlyIncome": [str(5000 + 137 * i) for i in range(100)],
+            "Total day calls": [str(100 + i) for i in range(100)],
+            "Area code": [("408", "415", "510")[i % 3] for i in range(100)],
+            "start_day": [str(44000 + i) for i in range(100)],
+        }
+    )
+    found = {g.column.raw_name: g.column for g in guess_columns(frame)}
+    roles = ["id", "numeric", "numeric", "categorical", "date"]
+    assert [found[name].role for name in frame] == roles
+    assert found["start_day"].date_format == "excel"
+
+
+def test_what_is_said_of_customers_only_is_the_label_whatever_its_name() -> None:
+    flags = [("Existing Customer", "Attrited Customer")[i % 3 == 0] for i in range(90)]
+    frame = pd.DataFrame(
+        {"id": [f"c{i}" for i in range(90)], "Kontostatus": flags, "vip": ["ja", "nein"] * 45}
+    )
+    label = next(g.column for g in guess_columns(frame) if g.column.role == "label")
+    assert (label.raw_name, label.positive) == ("Kontostatus", "Attrited Customer")
+    assert not [g for g in guess_columns(frame[["id", "vip"]]) if g.column.role == "label"]
+    constant = guess_columns(frame[["id"]].assign(churn="0"))
+    assert "every row says the same" in constant[-1].why
+
+
+def test_numbers_may_carry_their_unit() -> None:
+    frame = pd.DataFrame(
+        {
+            "id": [f"c{i}" for i in range(90)],
+            "discount": [f"{i} %" for i in range(90)],
+            "spend": [f"{i}.234,5 €" for i in range(1, 91)],
+        }
+    )
+    table = guess_table(frame, separator=";")
+    found = {g.column.name: (g.column.role, g.column.unit) for g in table.guesses}
+    assert found == {"id": ("id", None), "discount": ("numeric", "%"), "spend": ("numeric", "€")}
+    assert table.notation == {"decimal": ",", "thousands": "."}
+
+
+def test_a_key_that_comes_again_is_no_number() -> None:
+    again = pd.DataFrame({"client_no": [str(10000 + i % 250) for i in range(600)], "churn": ["0", "1"] * 300})
+    assert {g.column.name: g.column.role for g in guess_columns(again)}["client_no"] == "passthrough"

@@ -154,6 +154,10 @@ def test_load_finds_the_champion_and_says_when_there_is_none(model: ChurnModel, 
         ChurnModel.load(tmp_path)
     (tmp_path / model.model_id).mkdir()
     model.save(tmp_path / model.model_id)
+    (tmp_path / "challenger.json").write_text("{}")
+    with pytest.raises(InputError, match="not promoted") as caught:
+        ChurnModel.load(tmp_path)
+    assert "--model challenger" in (caught.value.fix or "")
     (tmp_path / "champion.json").write_text(json.dumps({"model_id": model.model_id}))
     assert ChurnModel.load(tmp_path).model_id == model.model_id
 

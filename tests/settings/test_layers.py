@@ -68,6 +68,14 @@ def test_columns_with_an_id_replace_the_inherited_ones(tmp_path: Path) -> None:
     assert len(load_config([path]).contract.columns) == 7
 
 
+def test_columns_with_a_label_and_no_id_do_not_fall_back_on_the_inherited_ones(tmp_path: Path) -> None:
+    path = layer(tmp_path, "columns: {plan: {role: categorical}, churn: {role: label}}")
+    with pytest.raises(ConfigError, match=r"exactly one column has role id, found none.*generated: true"):
+        load_config([path])
+    alone = load_config([layer(tmp_path, "columns: {churn: {role: label, positive: gone}}")])
+    assert alone.contract.id.name == "customer_id"
+
+
 @pytest.mark.parametrize(
     ("setting", "where", "hint"),
     [

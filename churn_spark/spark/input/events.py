@@ -61,9 +61,16 @@ def read_events(
     )
     fate = F.when(F.size("_errors") > 0, "rejected").when(counts_as_one, "event").otherwise("left_out")
     names = [quoted(c.name) for c in columns if not c.required]
-    rows = stored(checked.select(*names, fate.alias("_fate")), folder)
-    counts = {row["_fate"]: row["count"] for row in rows.groupBy("_fate").count().collect()}
+    has_warning = (F.size("_warnings") > 0).alias("_has_warning")
+    rows = stored(checked.select(*names, fate.alias("_fate"), has_warning), folder)
+    found = (
+        rows.groupBy("_fate")
+        .agg(F.count("*").alias("rows"), F.count_if("_has_warning").alias("bad"))
+        .collect()
+    )
+    counts = {row["_fate"]: row["rows"] for row in found}
     total, rejected = sum(counts.values()), counts.get("rejected", 0)
+    bad = sum(row["bad"] for row in found)
     if not total:
         raise InputError("the table of events has no rows", where=location, fix="check events.raw")
     if rejected > validation.max_reject_share * total:
@@ -73,7 +80,14 @@ def read_events(
             where=f"{location}, columns {who} and {when}",
             fix="check their `customer` and `date`, or raise validation.max_reject_share",
         )
-    events = rows.where("_fate = 'event'").drop("_fate")
+    if bad > validation.max_reject_share * total:
+        raise InputError(
+            f"{bad:,} of {total:,} events have a value that cannot be read",
+            where=f"{location}, columns {', '.join(c.raw_name for c in columns[2:])}",
+            fix="say how numbers and dates are written (input.decimal, input.thousands, input.date_format), or raise "
+            "validation.max_reject_share",
+        )
+    events = rows.where("_fate = 'event'").drop("_fate", "_has_warning")
     late, one_day = _days(events, [c for c in columns if c.kind == "date"], delay)
     return EventTable(events, total, rejected, counts.get("left_out", 0), late, one_day)
 

@@ -139,6 +139,9 @@ def format_of(files: Iterable[str], location: str) -> str:
         while name.endswith(COMPRESSED):
             name = name.rpartition(".")[0]
         kinds.add(_ENDINGS.get(name.rpartition(".")[2], "unknown"))
+    strange = next((words for path in files if (words := _unreadable(path))), None)
+    if strange:
+        raise InputError(strange[0], where=location, fix=strange[1])
     if len(kinds) > 1 or kinds == {"unknown"}:
         raise InputError(
             f"the format cannot be told from the files' endings (found: {', '.join(sorted(kinds))})",
@@ -146,6 +149,31 @@ def format_of(files: Iterable[str], location: str) -> str:
             fix="name one format: --set input.format=csv (or parquet, json, orc)",
         )
     return kinds.pop()
+
+
+def _unreadable(path: str) -> tuple[str, str] | None:
+    """What a file is whose ending says that it is none of ours, and what to do."""
+    ending = path.lower().rpartition(".")[2]
+    if ending in ("xlsx", "xls", "xlsm", "xlsb", "ods", "numbers"):
+        return "a workbook cannot be read", "save the sheet as CSV (UTF-8): every value stands there as text"
+    if ending in ("zip", "7z", "rar", "tar", "tgz"):
+        return "an archive cannot be read", "unpack it; a single file may be packed as .gz, .bz2 or .zst"
+    if ending in (
+        "avro",
+        "feather",
+        "arrow",
+        "pkl",
+        "pickle",
+        "sav",
+        "sas7bdat",
+        "dta",
+        "rds",
+        "db",
+        "sqlite",
+        "xml",
+    ):
+        return f"files of this kind cannot be read (.{ending})", "write the table as Parquet or CSV"
+    return None
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,15 @@ from churn_spark.contract.values import (
     EXCEL_START,
     GROUPING,
     LARGEST,
+    LONG_MINUS,
+    MINUS,
     MONTHS,
     NUMBER,
     SPACE,
     WHOLE,
     WHOLE_WORD,
     Notation,
+    unit_pattern,
     word,
 )
 from churn_spark.settings import sections as config
@@ -90,7 +93,7 @@ def _value(column: Column) -> SparkColumn:
     """The parsed value; null where there is none, infinite where a number is too large."""
     raw = raw_value(column)
     if column.kind != "string":  # most values need no trimming
-        return F.coalesce(_parsed(column, raw), _parsed(column, _trimmed(column)))
+        return F.coalesce(_parsed(column, raw), _parsed(column, _bare(column)))
     # Most texts cannot stand for a missing one by their first character, which saves a regular expression.
     first = F.ascii(raw)
     starts = {ord(c) for w in column.notation.missing_words if w for c in (w[0], w[0].upper())}
@@ -164,6 +167,16 @@ def _trimmed(column: Column) -> SparkColumn:
     return F.btrim(raw_value(column), F.lit(SPACE))
 
 
+def _bare(column: Column) -> SparkColumn:
+    """The trimmed text; of a number without its unit, and with the minus in front."""
+    text, unit = _trimmed(column), column.notation.unit
+    if column.kind not in ("double", "bigint"):
+        return text
+    if unit:
+        text = F.regexp_replace(text, unit_pattern(unit), "$1")
+    return F.regexp_replace(F.translate(text, LONG_MINUS, "-"), MINUS, "-$1$2")
+
+
 def _is_missing(column: Column) -> SparkColumn:
     words = "" if column.role == "id" else "|".join(re.escape(w) for w in column.notation.missing_words if w)
     return F.coalesce(raw_value(column).rlike(rf"^[{SPACE}]*(?i:{words})?[{SPACE}]*\z"), F.lit(True))
@@ -193,7 +206,7 @@ def _type_rules(
     if column.role == "label":
         return [(unparsed, "label_invalid"), *([(absent, "label_missing")] if purpose == "train" else [])]
     if column.kind == "bigint":
-        text = _point(_trimmed(column), column.notation)
+        text = _point(_bare(column), column.notation)
         number = F.when(text.rlike(NUMBER), F.abs(text.try_cast("double")))
         is_number = F.coalesce(number <= LARGEST, F.lit(False))
         return [(unparsed & ~is_number, "not_a_number"), (unparsed, "not_whole")]

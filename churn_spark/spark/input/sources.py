@@ -209,7 +209,8 @@ def _check_columns(
             f"required columns missing: {_listed(c.raw_name for c in missing)}; "
             f"present: {_listed(layouts[0].names)}",
             where=layouts[0].file,
-            fix="add them, name their source (`from:`), or drop them from `columns` with `name: null`",
+            fix="add them, name their source (`from:`), drop them from `columns` with `name: null`, or let "
+            "`churn-spark init` propose the columns of this table",
         )
     for column in contract.used:
         lacking = [lay for lay, m in zip(layouts, mappings, strict=True) if column.name not in m]

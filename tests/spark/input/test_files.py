@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from churn_spark.errors import InputError
-from churn_spark.spark.input.files import list_files
+from churn_spark.spark.input.files import format_of, list_files
 
 
 def test_list_files_sees_here_what_spark_would_read(spark: SparkSession, tmp_path: Path) -> None:
@@ -23,3 +23,13 @@ def test_list_files_sees_here_what_spark_would_read(spark: SparkSession, tmp_pat
     for location in (str(tmp_path / "in"), f"{tmp_path}/i[n]/*.csv"):
         with pytest.raises(InputError, match="files hold 0 bytes"):
             list_files(spark, location)
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [("a.xlsx", "as CSV"), ("a.csv.zip", "unpack it"), ("a.sav", "as CSV"), ("a", "input.format")],
+)
+def test_format_of_says_what_to_do_with_files_of_other_kinds(name: str, fix: str) -> None:
+    with pytest.raises(InputError) as caught:
+        format_of([f"file:/data/{name}"], "/data")
+    assert fix in (caught.value.fix or "")

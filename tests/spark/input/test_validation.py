@@ -54,6 +54,8 @@ EVERY_RULE = Contract(
         Column(role="text", name="note"),
         Column(role="numeric", name="euro", decimal=",", thousands="."),
         Column(role="numeric", name="swiss", type="bigint", thousands="'", missing=("-", "?")),
+        Column(role="numeric", name="percent", unit="%"),
+        Column(role="numeric", name="cost", decimal=",", thousands=".", unit="€"),
         Column(role="passthrough", name="german_day", type="date", date_format="d.M.yyyy"),
         Column(role="passthrough", name="oracle_day", type="date", date_format="dd-MMM-yy"),
         Column(role="passthrough", name="excel_day", type="date", date_format="excel"),
@@ -83,6 +85,7 @@ NASTY = [
     "31-M\u00c4R-26",
     "45688", "45688.5", "60", "61", "2958466", "2026-01-31 00:00:00", "2026-01-31T23:59:59.999Z", "2026-01-31 25",
     "2024-02-30 00:00", "ja", "Nein", "2.00", "Churned", "churned ", "Stayed", "unknown",
+    "(12)", "12-", "(1.234,5) €", "€ -5", "-€5", "12 %", "%12", "(12", "--5-", "5 %-", "\u22125 €", "€", "()", "-",
     "../../etc", "\ufffd", "\x1f5", "5\x1f", "\x855", "\u200b5",
 ]  # fmt: skip
 
