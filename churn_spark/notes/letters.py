@@ -19,7 +19,7 @@ _HEADER = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _SUBJECT = re.compile(
-    r"^[ \t]*(?:subject|betreff|asunto|objet|oggetto)[ \t]*:[ \t]*(?:(?:re|fwd?|aw|wg)[ \t]*:[ \t]*)*",
+    r"^[ \t]*(?:subject|betreff|asunto|objet|oggetto|re|aw|wg|fwd?)[ \t]*:[ \t]*(?:(?:re|fwd?|aw|wg)[ \t]*:[ \t]*)*",
     re.I | re.M,
 )
 _CLOSING = re.compile(

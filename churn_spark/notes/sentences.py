@@ -15,6 +15,7 @@ _SENTENCE_END = re.compile(
 # A line that begins anew: after a blank line, a list item, a speaker.
 _NEW_LINE = re.compile(r"\n[ \t]*(?:\n|[-*•–]\s|\d{1,2}[.)]\s|[^\W\d_][\w .'-]{0,30}:\s)")
 _LAST_WORD = re.compile(r"[\w.]{1,12}\Z")
+_GERMAN_MONTH = re.compile(r"(?:Jan|Feb|Mär|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez)")  # am 12. Oktober
 _ABBREVIATIONS = """
     mr mrs ms dr prof st jr sr vs etc approx appt dept acct amt inc ltd co corp e.g i.e eg ie cf al nr est tel
     ext fig vol a.m p.m u.s u.k jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thurs
@@ -54,5 +55,6 @@ def _is_abbreviated(text: str, end: re.Match[str], start: int) -> bool:
     if word == "no":
         return text[end.end() : end.end() + 1].isdigit()
     if word.isdigit():
-        return len(word) <= 2 and text[start : end.start()].strip() == word  # a list's numeral
+        is_day = _GERMAN_MONTH.match(text, end.end()) is not None
+        return len(word) <= 2 and (is_day or text[start : end.start()].strip() == word)  # or a list's numeral
     return word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha() and word.isascii() and word != "i")

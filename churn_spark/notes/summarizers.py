@@ -16,7 +16,7 @@ from churn_spark.notes.redaction import is_blank
 from churn_spark.notes.summary import Summary, bounded
 from churn_spark.settings.notes import Summarizer
 
-VERSION = "3"  # part of cache identities: change it with anything below that changes a summary
+VERSION = "4"  # part of cache identities: change it with anything below that changes a summary
 
 Provider = Callable[[Sequence[str], Summarizer], list[Summary]]
 SUMMARIZERS: dict[str, Provider] = {

@@ -21,7 +21,7 @@ _ROLE_LABEL = (
 _NAME_LABEL = r"[^\W\d_][\w.'’-]{0,20}(?:[ ][^\W\d_][\w.'’-]{0,20}){0,2}"
 # At the start of a line any name, within a line only a role: "Agent: hello. Customer: my router ...".
 _LABEL = re.compile(
-    rf"(?im)^[ \t]*(?:{_TIME})?(?P<name>(?:{_ROLE_LABEL})|(?:{_NAME_LABEL}))[ \t]*(?:{_TIME})?[:：>][ \t]*(?=\S)"
+    rf"(?im)^[ \t]*(?:{_TIME})?(?P<name>(?:{_ROLE_LABEL})|(?:{_NAME_LABEL}(?:[ ]\([^)\n]{{1,20}}\))?))[ \t]*(?:{_TIME})?[:：>][ \t]*(?=\S)"
     rf"|(?:(?<=[.!?。！？])[ \t]*|(?<=\s))(?P<role>{_ROLE_LABEL})[ \t]?[:：][ \t]*(?=\S)"
 )
 _DATED = re.compile(rf"[ \t]*{_TIME}", re.IGNORECASE)
@@ -64,8 +64,11 @@ def split_turns(text: str) -> list[Turn]:
 
 
 def _role(name: str) -> Role:
-    word = re.split(r"[\s(]", name.lower(), maxsplit=1)[0]
-    return "customer" if word in CUSTOMERS else "agent" if word in AGENTS else ""
+    first, *others = re.split(r"[\s()]+", name.lower())
+    inside = others[:1] if "(" in name else []
+    return next(
+        ("customer" if w in CUSTOMERS else "agent" for w in (first, *inside) if w in CUSTOMERS + AGENTS), ""
+    )
 
 
 def _roles(speakers: list[str], spoken: list[str]) -> dict[str, Role]:
@@ -94,10 +97,16 @@ _COURTESY = re.compile(
       |здравствуйте|добрый\ день|спасибо|до\ свидания|您好|你好|谢谢|感谢|再见|不客气|こんにちは|ありがとう|مرحبا|شكرا)(?:(?!\w)|(?<=[\u3040-\u9fff])))""",
     re.IGNORECASE | re.VERBOSE,
 )
+SHORTEST_QUESTION = 20  # characters
 SHORT = 60  # characters up to which a sentence that begins like a courtesy is nothing else
 _REQUEST = re.compile(
     r"""\b(?:i\ (?:want|need|would\ like|wish|demand|request|expect|am\ (?:calling|writing|contacting|looking|trying)|was\ (?:charged|billed)
         |can(?:'|’)?t|cannot|have\ (?:a|an|not|been))|i(?:'|’)d\ like|i(?:'|’)?m\ (?:calling|writing|trying|looking|having)|we\ (?:want|need|would\ like)
+      |(?:i|we)(?:'|’)?d\ (?:like|rather|prefer|expect)|(?:i|we)\ (?:won(?:'|’)?t|will\ not)\ (?:renew|pay|stay)
+      |(?:let|put|set|move|switch|take|give|get|return|keep|swap|waive|halve|credit|freeze|remove|unlock|bring|send
+        |change|restore|block|reverse|stop|add|activate|deactivate|delete|reset|update|correct|transfer|cover|offer|tell)
+        \ (?:me|us|it|that|them|my|our|the|this)\b|kindly|would\ it\ be\ possible|is\ there\ (?:any|a)\ way
+      |is\ (?:that|this|it)\ (?:a\ mistake|right|possible|correct|normal)|(?:has|have|needs?)\ to\ be|give\ notice
       |(?:can|could|would|will)\ you|please\ (?:cancel|refund|send|fix|change|stop|remove|help|call|credit|close|tell|explain|confirm|replace)
       |cancel\w*|refund\w*|reimburse\w*|replace\w*|compensat\w*|terminate|switch(?:ing)?|leav(?:e|ing)|how\ (?:do|can)\ i|why|when\ will
       |möchte\w*|will|brauche\w*|bitte|kündig\w*|erstatt\w*|stornier\w*|verlange|quiero|quisiera|necesito|solicito|cancelar|reembols\w*|devolu\w*
@@ -114,5 +123,6 @@ def is_courtesy(sentence: str, role: Role = "") -> bool:
 
 
 def is_request(sentence: str) -> bool:
-    """Whether a sentence says what its speaker wants, in words of some ten languages."""
-    return bool(_REQUEST.search(sentence)) and not is_courtesy(sentence)
+    """Whether a sentence says what its speaker wants, in words of some ten languages, or asks for it."""
+    asks = sentence.endswith(("?", "？", "؟")) and len(sentence) >= SHORTEST_QUESTION
+    return (asks or bool(_REQUEST.search(sentence))) and not is_courtesy(sentence)

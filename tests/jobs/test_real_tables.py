@@ -29,7 +29,7 @@ def walk(raw: Path, folder: Path, *, day: str = "2026-01-31") -> tuple[dict[str,
     pointer = "champion" if record["promoted"] else "challenger"
     where = ["--score-date", day, "--model", pointer]
     assert main(["score", *place, "--config", str(layer), *where]) == 0
-    assert main(["export", *place[:1], *place[3:], "--to", str(folder / "list.csv")]) == 0
+    assert main(["export", *place, "--config", str(layer), "--to", str(folder / "list.csv")]) == 0
     return record, pd.read_csv(folder / "list.csv", dtype=str)
 
 

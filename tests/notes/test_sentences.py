@@ -30,6 +30,7 @@ from churn_spark.notes.sentences import split_sentences
         ("1. Router is broken. 2. The bill is wrong. 3. Nobody calls",
          ["1. Router is broken.", "2. The bill is wrong.", "3. Nobody calls"]),
         ("it cost 30. then 5. more", ["it cost 30.", "then 5.", "more"]),
+        ("Seit dem 12. Oktober ist es still. Nichts", ["Seit dem 12. Oktober ist es still.", "Nichts"]),
         ("no end", ["no end"]),
         ("", []),
     ],

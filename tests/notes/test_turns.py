@@ -69,3 +69,30 @@ def test_an_agent_s_sentence_is_not_taken_for_the_customer_s() -> None:
 def test_split_turns_loses_no_word_of_long_texts(unit: str) -> None:
     text = unit * 3_000
     assert sum(turn.text.count("a") for turn in split_turns(text)) <= text.count("a")
+
+
+@pytest.mark.parametrize(
+    ("text", "request_kept"),
+    [
+        ("Agent: Thanks for calling. This is Omar.\nCustomer: We moved last month and the new flat has no coverage.\n"
+         "Customer: I called before and was told it would get better. It did not.\nCustomer: Just let me out of the "
+         "contract without the fee.\nAgent: There is a form for moving house.", "let me out of the contract"),
+        ("Anna: Hi\nMike (Support): Hi Anna! How's your day?\nAnna: meh. The price went up again.\n"
+         "Mike (Support): Yes, by 3%.\nAnna: that's the third time in two years\nAnna: what's the cheapest thing you "
+         "have?\nMike (Support): Basic for 9.99.\nAnna: put me on that", "put me on that"),
+        ("Rep: Hello\nUser: the invoices go to my ex husband still\nRep: Oh.\nUser: I changed the address in May\n"
+         "User: it's a privacy matter, I have a court order\nUser: change it now and confirm in writing",
+         "change it now"),
+        ("Dear support,\n\non 3 May you took 49.90 from my account, and on 4 May the same again. The bank confirms"
+         " both. I have been a customer since 2016 and this never happened. Kindly return the second payment by Friday."
+         "\n\nKind regards,\nMarta", "return the second payment"),
+        ("FROM: j.roe\nTO: support\nRE: RE: ticket\n\nThe voucher you sent has expired. Would it be possible to get a "
+         "new one? Also the portal shows my old address. I changed it in August.", "get a new one"),
+        ("Hello Ms Green,\n\nI talked to my husband. We think that the bundle is too big for two old people. The phone "
+         "line is enough. What would just the phone cost? My neighbour pays 12 elsewhere.", "just the phone cost"),
+    ],
+)  # fmt: skip
+def test_a_summary_keeps_what_is_wanted_in_whatever_words(text: str, request_kept: str) -> None:
+    summary = summarize([text], Summarizer(min_chars=20))[0].text
+    assert request_kept in summary
+    assert "FROM" not in summary

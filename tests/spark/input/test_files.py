@@ -27,7 +27,7 @@ def test_list_files_sees_here_what_spark_would_read(spark: SparkSession, tmp_pat
 
 @pytest.mark.parametrize(
     ("name", "fix"),
-    [("a.xlsx", "as CSV"), ("a.csv.zip", "unpack it"), ("a.sav", "as CSV"), ("a", "input.format")],
+    [("a.xlsx", "as CSV"), ("a.csv.zip", "unpack it"), ("a.sav", "Parquet or CSV"), ("a", "input.format")],
 )
 def test_format_of_says_what_to_do_with_files_of_other_kinds(name: str, fix: str) -> None:
     with pytest.raises(InputError) as caught:
