@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from churn_spark.contract.history import HistoryPlan
 from churn_spark.evaluation.findings import Finding
 from churn_spark.evaluation.words import percent
 
 
-def history_findings(
-    plan: HistoryPlan,
-    *,
-    horizon: int | None,
-    events: Mapping[str, Mapping[str, int]],
-    one_day: Iterable[str],
-) -> list[Finding]:
+def history_findings(plan: HistoryPlan, counted: Mapping[str, Any], *, horizon: int | None) -> list[Finding]:
     """What history gives reason to ask.
 
-    `horizon` is that of a label made of the first table of events; `events` has counts of each table's rows, `one_day`
-    are date columns that name one day only.
+    `counted` is what a run's record has under `past`: `events`, counts of each table's rows, and `one_day`, dates
+    that name one day only. `horizon` is that of a label made of the first table of events.
     """
-    return [*_windows(plan, horizon), *_dates(one_day), *_late(plan, events)]
+    return [*_windows(plan, horizon), *_dates(counted["one_day"]), *_late(plan, counted["events"])]
 
 
 def _windows(plan: HistoryPlan, horizon: int | None) -> Iterator[Finding]:

@@ -305,8 +305,7 @@ def _audit(run: Run, df: DataFrame) -> tuple[Sample, Insights]:
             found += audit.phrase_findings(text.name, counts, said.label)
             phrases.append(separating_phrases(counts, said.label))
         found += audit.note_date_findings(train.frame, train.label, leakage, snapshot=contract.snapshot)
-        told = {part: run.record["past"][part] for part in ("events", "one_day")}
-        found += history_findings(contract.history, horizon=config.made_horizon, **told)
+        found += history_findings(contract.history, run.record["past"], horizon=config.made_horizon)
         insights = Insights(
             findings=_judged(run, found), phrases=pd.concat([pd.DataFrame(), *(p for p in phrases if len(p))])
         )
@@ -318,9 +317,7 @@ def _explain(run: Run, model: ChurnModel, rows: Sample, chosen: Chosen, insights
     """Set the model against simpler ones and say what moves its scores, by the rows that the audit saw."""
     with run.step("explain") as step:
         ablations = measure_ablations(model, rows, training=run.config.training, unseen=chosen.inputs.unseen)
-        is_dated = model.contract.snapshot is not None  # so notes of tickets lie before it
-        undated = [t.name for t in model.spec.texts if t.notes == 1 or not is_dated]
-        suspected = audit.text_findings(undated, ablations)
+        suspected = audit.text_findings(model.undated_texts, ablations)
         findings = (*(insights.findings or ()), *_judged(run, suspected))
         insights = replace(
             insights,

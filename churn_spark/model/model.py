@@ -19,7 +19,7 @@ import xgboost as xgb
 from churn_spark.arrays import Columns, Matrix, arrow_array
 from churn_spark.contract.columns import Contract
 from churn_spark.contract.folds import FOLDS, fold_of
-from churn_spark.contract.history import APART, DAYS_AGO, TICKETS, history_column
+from churn_spark.contract.history import APART, TICKETS
 from churn_spark.contract.rules import Problem, check_record
 from churn_spark.errors import InputError, ResourceError
 from churn_spark.history.records import Past, records_history
@@ -116,9 +116,9 @@ class ChurnModel:
                     summaries[text.name], risky & (sign != 0), moves
                 )
         words = reasons.in_words(
-            effects, groups, self._values_to_tell(frame), quotes=quotes,
-            templates={**self._ago_templates, **(templates or {})},
-            wording=self._wording, subjects=self._history_in_words(frame), raising_first=scored["recommended"],
+            effects, groups, self._values_to_tell(frame), quotes=quotes, templates=templates or {},
+            wording=self._wording, subjects=told.history_in_words(frame, self.contract, wording=self._wording),
+            raising_first=scored["recommended"],
         )  # fmt: skip
         for rank in (1, 2, 3):
             parts = words.top(rank if rank <= top else len(groups) + 1)
@@ -145,31 +145,20 @@ class ChurnModel:
             "in_holdout": held,
         }
 
-    def _history_in_words(self, frame: Columns) -> told.Subjects:
-        snapshot = self.contract.snapshot
-        return told.history_in_words(
-            frame, self.contract.history, snapshot=snapshot.name if snapshot else None, wording=self._wording
-        )
-
-    @property
-    def _ago_templates(self) -> dict[str, str]:
-        dates = self.contract.history.dates
-        words = {name: name.replace("_", " ").strip().capitalize() for name in dates}
-        return {name: f"{said} {{value}} days ago {{direction}} the risk" for name, said in words.items()}
-
     def _values_to_tell(self, frame: Columns) -> dict[str, Any]:
         """What a reason says of each source that is no text."""
-        texts = {text.name for text in self.spec.texts}
-        sources = [s for s in dict.fromkeys(self.spec.sources) if s not in texts]
-        plan = self.contract.history
-        values = {date: history_column(date, DAYS_AGO) for date in plan.dates}
-        values |= {event.name: told.counted_in(event)[0] for event in plan.events}
-        return {source: frame[values.get(source, source)] for source in sources}
+        texts, history = {text.name for text in self.spec.texts}, told.values_of(self.contract.history)
+        return {s: frame[history.get(s, s)] for s in dict.fromkeys(self.spec.sources) if s not in texts}
 
     @property
     def quoted_texts(self) -> tuple[TextVector, ...]:
         """The text columns whose summary is what the model read, so that its sentences can be left out."""
         return tuple(t for t in self.spec.texts if t.notes == 1 and self.text.of(t.name).source == "summary")
+
+    @property
+    def undated_texts(self) -> list[str]:
+        """The text columns whose notes no date says to lie before the snapshot."""
+        return [t.name for t in self.spec.texts if t.notes == 1 or self.contract.snapshot is None]
 
     def _moves(
         self,

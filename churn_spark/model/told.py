@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from churn_spark.arrays import Columns, Floats, arrow_array, python_values
+from churn_spark.contract.columns import Contract
 from churn_spark.contract.history import (
+    DAYS_AGO,
     DAYS_SINCE_LAST,
     DAYS_SINCE_SNAPSHOT,
     LAST,
@@ -28,16 +30,24 @@ LONG_AGO = 330  # days, from which on a month needs its year
 EPOCH = dt.date(1970, 1, 1)
 
 
-def history_in_words(
-    frame: Columns, plan: HistoryPlan, *, snapshot: str | None, wording: Mapping[str, Wording]
-) -> Subjects:
-    """The subject of a sentence for each source with a history; `frame` has the plan's columns and the snapshot."""
-    moves = {}
+def history_in_words(frame: Columns, contract: Contract, *, wording: Mapping[str, Wording]) -> Subjects:
+    """The subject of a sentence for each source with a history; `frame` has its columns, and that of the snapshot."""
+    plan, snapshot, told = contract.history, contract.snapshot, dict[str, list[str | None]]()
     if plan.numeric and snapshot is not None:
-        days = arrow_array(frame[snapshot], pa.date32()).cast(pa.int32()).to_numpy(zero_copy_only=False)
+        days = arrow_array(frame[snapshot.name], pa.date32()).cast(pa.int32()).to_numpy(zero_copy_only=False)
         since = [_month(day, ago) for day, ago in zip(days, _floats(frame, DAYS_SINCE_SNAPSHOT), strict=True)]
-        moves = {name: _moved(frame, name, since, wording.get(name, Wording())) for name in plan.numeric}
-    return moves | {event.name: list(_happened(frame, event, wording)) for event in plan.events}
+        told |= {name: _moved(frame, name, since, wording.get(name, Wording())) for name in plan.numeric}
+    for date in plan.dates:
+        spoken = capital(wording.get(date, Wording()).spoken_of(date))
+        ago = _floats(frame, history_column(date, DAYS_AGO))
+        told[date] = [f"{spoken} {_days_ago(days)}" if days == days else None for days in ago]
+    return told | {event.name: list(_happened(frame, event, wording)) for event in plan.events}
+
+
+def values_of(plan: HistoryPlan) -> dict[str, str]:
+    """The column that holds the value of each date and table of events."""
+    dates = {date: history_column(date, DAYS_AGO) for date in plan.dates}
+    return dates | {event.name: counted_in(event)[0] for event in plan.events}
 
 
 def _moved(frame: Columns, name: str, since: list[str | None], wording: Wording) -> list[str | None]:
@@ -68,12 +78,16 @@ def _happened(frame: Columns, event: EventPlan, wording: Mapping[str, Wording]) 
     for count, days in zip(_floats(frame, column), ago, strict=True):
         if count:
             spoken = what.removesuffix("s") if count == 1 else what
-            compared = f", {format_value(usual)} is usual" if usual not in (None, count) else ""
+            compared = f", {usual:g} is usual" if usual not in (None, count) else ""
             yield f"{format_value(count)} {spoken}{when}{compared}"
         else:
             yield (
-                f"No {what}{when}, the last one {days:.0f} days ago" if days == days else f"No {what} so far"
+                f"No {what}{when}, the last one {_days_ago(days)}" if days == days else f"No {what} so far"
             )
+
+
+def _days_ago(days: float) -> str:
+    return f"{days:.0f} day ago" if days == 1 else f"{days:.0f} days ago"
 
 
 def _month(day: Any, ago: float) -> str | None:

@@ -15,17 +15,17 @@ COUNTS = {"orders": {"rows": 200, "known_late": 30}, "calls": {"rows": 10, "know
 def test_a_window_as_long_as_the_horizon_on_the_label_s_own_events_is_asked_about(
     horizon: int | None, asks: bool
 ) -> None:
-    found = history_findings(PLAN, horizon=horizon, events={}, one_day=[])
+    found = history_findings(PLAN, {"events": {}, "one_day": []}, horizon=horizon)
     assert [(f.severity, f.name, f.column) for f in found] == [
         ("ask", "window_is_the_horizon", "orders")
     ] * asks
 
 
 def test_dates_that_are_one_day_are_asked_about() -> None:
-    (found,) = history_findings(PLAN, horizon=None, events={}, one_day=["orders.date"])
+    (found,) = history_findings(PLAN, {"events": {}, "one_day": ["orders.date"]}, horizon=None)
     assert found.message == "all dates of orders.date are one day: is it the day of an export?"
 
 
 def test_what_was_known_late_is_said() -> None:
-    (found,) = history_findings(PLAN, horizon=None, events=COUNTS, one_day=[])
+    (found,) = history_findings(PLAN, {"events": COUNTS, "one_day": []}, horizon=None)
     assert found.message.startswith("15% of the rows of orders were known more than 2 days after their day")
