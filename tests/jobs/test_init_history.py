@@ -13,6 +13,7 @@ from test_tickets_job import MONTHS, tables
 
 from churn_spark.cli import main
 
+AHEAD = 12  # customers who sign in the future
 QUICK = ["--set", "training.n_estimators=10", "--set", "split.backtest=0", "--set", "promotion.max_ece=1",
          "--set", "text.embedder.name=static"]  # fmt: skip
 
@@ -41,8 +42,9 @@ def a_panel_with_a_date(folder: Path) -> list[str]:
 def customers_with_tickets(folder: Path) -> list[str]:
     panel, tickets = tables()
     newest = [row for row in panel if row[1] == max(r[1] for r in panel)]
-    customers = [(c, spend, left) for c, _, spend, left in newest]
-    write(folder / "customers.csv", ("account", "spend", "churn"), customers)
+    signed = [f"{2099 if n < AHEAD else 2020}-05-{1 + n % 28:02d}" for n in range(len(newest))]
+    customers = [(c, day, spend, left) for (c, _, spend, left), day in zip(newest, signed, strict=True)]
+    write(folder / "customers.csv", ("account", "signed_on", "spend", "churn"), customers)
     header = ("requester", "opened_at", "description", "closed_at", "answered_at", "stars", "kind")
     write(folder / "tickets.csv", header, tickets)
     return ["--raw", str(folder / "customers.csv"), "--set", f"tickets.raw={folder / 'tickets.csv'}"]
@@ -55,6 +57,7 @@ def test_a_proposed_layer_trains_and_scores(spark: object, tmp_path: Path, data)
     place = [*place[:2], "--config", str(tmp_path / "mine.yaml"), "--output", str(tmp_path / "out"), "-q"]
     assert main(["train", *place, *QUICK]) == 0
     record = last_run(tmp_path / "out")
+    assert record["past"]["dates_ahead"] == ({"signed_on": AHEAD} if data is customers_with_tickets else {})
     pointer = "champion" if record["promoted"] else "challenger"
     assert record["metrics"]["roc_auc"] > 0.55
     assert main(["score", *place, *QUICK, "--score-date", "2026-02-28", "--model", pointer]) == 0
