@@ -58,7 +58,8 @@ def made_panel(run: Run, tables: Mapping[str, EventTable], *, labelled: bool) ->
             _observed_until(run, _newest_day([(tables[name].df, DATE)], today=run.started_at.date()))
         open_ended = F.col(label.name).isNull() if labelled and label else F.lit(False)
         folder = storage.join(run.work, "panel")
-        stored(panel.where(~open_ended), folder)
+        raw_names = {c.name: c.raw_name for c in config.contract.used}  # it is read as any other raw table
+        stored(panel.where(~open_ended).withColumnsRenamed(raw_names), folder)
         step |= {"censored": panel.where(open_ended).count()}
     return folder
 

@@ -14,13 +14,13 @@ from churn_spark.cli import main
 
 LAYER = """
 columns:
-  customer_id: {role: id}
+  customer_id: {role: id, from: customer}
   month: {role: snapshot}
   orders: {role: numeric}
   amount: {role: numeric}
   churn: {role: label}
 events:
-  orders: {value: [amount], windows: [30d, 90d, lifetime]}
+  orders: {customer: customer_id, value: [amount], windows: [30d, 90d, lifetime]}
 snapshots: monthly
 label: {horizon_days: 60}
 split: {horizon_days: 60, backtest: 0}
