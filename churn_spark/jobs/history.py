@@ -33,7 +33,10 @@ def read_tables(run: Run) -> dict[str, EventTable]:
                 settings=run.config.input, validation=run.config.validation, delay=in_days(events.delay),
                 folder=storage.join(run.work, "events", name),
             )  # fmt: skip
-            counts = {part: getattr(table, part) for part in ("rows", "rejected", "left_out", "known_late")}
+            counts = {
+                part: getattr(table, part)
+                for part in ("rows", "rejected", "left_out", "degraded", "known_late")
+            }
             run.record["past"]["events"][name] = counts
             run.record["past"]["one_day"] += [f"{name}.{column}" for column in table.one_day]
             step |= {part: count for part, count in counts.items() if count or part == "rows"}

@@ -2,11 +2,13 @@
 
 import csv
 import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
+from churn_spark.contract.columns import Column
 from churn_spark.errors import InputError
 from churn_spark.history.records import Past, records_history
 from churn_spark.settings.sections import Config, Validation
@@ -25,6 +27,7 @@ CONFIG = Config.model_validate(
         },
     }
 )  # fmt: skip
+COLUMNS = CONFIG.contract.tables["tickets"]
 HEADER = ("who", "opened", "body", "kind", "loaded", "closed", "answered", "stars", "cost")
 ROWS = [
     ("a", "01.01.2026", "slow again", "phone", "01.01.2026", "09.01.2026", "02.01.2026", "1", "2,5"),
@@ -37,27 +40,35 @@ ROWS = [
 ]
 
 
-def read(spark: SparkSession, folder: Path, **validation: float) -> EventTable:
+def read(
+    spark: SparkSession, folder: Path, columns: Sequence[Column] = COLUMNS, **validation: float
+) -> EventTable:
     with (folder / "tickets.csv").open("w", newline="") as file:
         csv.writer(file).writerows([HEADER, *ROWS])
     return read_events(
-        spark, str(folder / "tickets.csv"), CONFIG.contract.tables["tickets"], settings=CONFIG.input,
+        spark, str(folder / "tickets.csv"), columns, settings=CONFIG.input,
         validation=Validation(**validation), delay=1, folder=str(folder / "read"),
     )  # fmt: skip
 
 
 def test_rows_are_counted_by_what_became_of_them(spark: SparkSession, tmp_path: Path) -> None:
     table = read(spark, tmp_path, max_reject_share=0.5)
-    assert table[1:] == (
-        7,
-        1,
-        1,
-        1,
-        (),
-    )  # rows, without a customer, sales, known late, dates that are one day
+    named = {
+        name: getattr(table, name)
+        for name in ("rows", "rejected", "left_out", "degraded", "known_late", "one_day")
+    }
+    expected = {"rows": 7, "rejected": 1, "left_out": 1, "degraded": 1, "known_late": 1, "one_day": ()}
+    assert named == expected
     assert table.df.count() == 5
     with pytest.raises(InputError, match="1 of 7 events have no usable customer or date"):
         read(spark, tmp_path, max_reject_share=0.1)
+
+
+def test_values_that_are_no_numbers_are_refused(spark: SparkSession, tmp_path: Path) -> None:
+    no_commas = [c.model_copy(update={"decimal": "."}) for c in COLUMNS]
+    with pytest.raises(InputError, match="3 of 7 events have a value that cannot be read") as caught:
+        read(spark, tmp_path, no_commas, max_reject_share=0.4)
+    assert "input.decimal" in (caught.value.fix or "")
 
 
 def test_spark_makes_of_tickets_what_a_process_makes(spark: SparkSession, tmp_path: Path) -> None:

@@ -23,14 +23,15 @@ from churn_spark.spark.tables import stored
 class EventTable(NamedTuple):
     """`df`: the declared columns of events, typed; and rows by what became of them.
 
-    `left_out` are those of a filter, `known_late` events that were known more than the delay after their day. `one_day`
-    are date columns that name one day only.
+    `left_out` are those of a filter, `degraded` events with a bad value, which counts as missing, `known_late` those
+    known more than the delay after their day; `one_day` date columns that name one day only.
     """
 
     df: DataFrame
     rows: int
     rejected: int
     left_out: int
+    degraded: int
     known_late: int
     one_day: tuple[str, ...]
 
@@ -48,7 +49,7 @@ def read_events(
     """Read and check a table of events once, into the folder; a bad value counts as missing.
 
     Of `columns` those that are required say which rows count. Raises InputError where the table cannot be read, or
-    more rows than `validation.max_reject_share` have no usable customer or date.
+    more rows than `validation.max_reject_share` have no usable customer or date, or a bad value.
     """
     contract = Contract(tuple(columns))
     raw = read_raw(
@@ -59,18 +60,17 @@ def read_events(
     counts_as_one = reduce(
         SparkColumn.__and__, (F.col(quoted(c.name)).isNotNull() for c in columns if c.required), F.lit(True)
     )
-    fate = F.when(F.size("_errors") > 0, "rejected").when(counts_as_one, "event").otherwise("left_out")
-    names = [quoted(c.name) for c in columns if not c.required]
-    has_warning = (F.size("_warnings") > 0).alias("_has_warning")
-    rows = stored(checked.select(*names, fate.alias("_fate"), has_warning), folder)
-    found = (
-        rows.groupBy("_fate")
-        .agg(F.count("*").alias("rows"), F.count_if("_has_warning").alias("bad"))
-        .collect()
+    is_bad = F.size("_warnings") > 0
+    fate = (
+        F.when(F.size("_errors") > 0, "rejected")
+        .when(~counts_as_one, "left_out")
+        .otherwise(F.when(is_bad, "degraded").otherwise("good"))
     )
-    counts = {row["_fate"]: row["rows"] for row in found}
-    total, rejected = sum(counts.values()), counts.get("rejected", 0)
-    bad = sum(row["bad"] for row in found)
+    names = [quoted(c.name) for c in columns if not c.required]
+    rows = stored(checked.select(*names, fate.alias("_fate")), folder)
+    counts = {row["_fate"]: row["count"] for row in rows.groupBy("_fate").count().collect()}
+    total = sum(counts.values())
+    rejected, left_out, degraded = (counts.get(name, 0) for name in ("rejected", "left_out", "degraded"))
     if not total:
         raise InputError("the table of events has no rows", where=location, fix="check events.raw")
     if rejected > validation.max_reject_share * total:
@@ -80,16 +80,17 @@ def read_events(
             where=f"{location}, columns {who} and {when}",
             fix="check their `customer` and `date`, or raise validation.max_reject_share",
         )
-    if bad > validation.max_reject_share * total:
+    if degraded > validation.max_reject_share * total:
+        others = ", ".join(c.raw_name for c in columns[2:] if not c.required)
         raise InputError(
-            f"{bad:,} of {total:,} events have a value that cannot be read",
-            where=f"{location}, columns {', '.join(c.raw_name for c in columns[2:])}",
-            fix="say how numbers and dates are written (input.decimal, input.thousands, input.date_format), or raise "
-            "validation.max_reject_share",
+            f"{degraded:,} of {total:,} events have a value that cannot be read",
+            where=f"{location}, columns {others}",
+            fix="say how they are written (input.decimal, input.thousands, input.date_format), correct the columns' "
+            "names, or raise validation.max_reject_share",
         )
-    events = rows.where("_fate = 'event'").drop("_fate", "_has_warning")
+    events = rows.where("_fate in ('good', 'degraded')").drop("_fate")
     late, one_day = _days(events, [c for c in columns if c.kind == "date"], delay)
-    return EventTable(events, total, rejected, counts.get("left_out", 0), late, one_day)
+    return EventTable(events, total, rejected, left_out, degraded, late, one_day)
 
 
 def _days(events: DataFrame, dates: Sequence[Column], delay: int) -> tuple[int, tuple[str, ...]]:
