@@ -35,6 +35,9 @@ BEFORE = {"appointments", "before", "bookings", "calls", "cases", "claims", "com
           "flights", "free", "history", "meetings", "num", "number", "opportunities", "orders",
           "packets", "past", "previous", "previously", "prior", "rate", "remaining", "reservations", "rides",
           "tasks", "tickets", "times", "trips", "visits"}  # fmt: skip
+STILL_LEFT = re.compile(
+    r"(days?|weeks?|months?|years?|hours?|minutes?|credits?|payments?|installments?)_left"
+)
 TABLE_RANKS = 0.5  # ROC-AUC: a table not shown to rank at all is beaten by any note
 MISSING_TELLS, ALONE, ABOVE_NEXT = 0.7, 0.8, 0.1  # ROC-AUC
 FOLDS = 5
@@ -86,7 +89,7 @@ def missing_findings(frame: pd.DataFrame, label: npt.ArrayLike, *, columns: Sequ
 
 def sounds_after_the_event(name: str) -> bool:
     """Whether a column's name speaks of something that is only known once a customer has left."""
-    words = set(_snake(name).split("_"))
+    words = set(STILL_LEFT.sub("remaining", _snake(name)).split("_"))
     if words & BEFORE:
         return False
     return any(w.startswith(LEFT) for w in words) or (bool(words & MAYBE_LEFT) and bool(words & BESIDE))

