@@ -32,7 +32,8 @@ docs: reference  ## the documents as a site in site/, strictly
 pictures:  ## the pictures of the README, from a run over the sample; needs chromium
 	$(BIN)/python docs/make/pictures.py
 
-test-platforms:  ## Delta and Iceberg run for real, on a Spark that both support; needs Maven
+test-platforms:  ## every command on a Connect server and a standalone cluster; Delta and Iceberg, which need Maven
+	$(BIN)/python tests/platforms/run.py
 	BASE_PYTHON=$(BIN)/python tests/platforms/formats.sh
 
 lock:  ## locked.txt: every package with its hashes, for all extras; torch and what is CUDA's are left out

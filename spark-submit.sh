@@ -41,7 +41,7 @@ master=local given=() before=""
 for word in "$@"; do
   [[ "$word" != *.py || "$before" == --py-files ]] || break
   [[ "$before" != --master ]] || master="$word"
-  case "$word" in --master=* | spark.master=* | --conf=spark.master=*) master="${word##*master=}" ;; esac
+  case "$word" in --master=* | spark.master=* | --conf=spark.master=*) master="${word##*master=}" ;; --remote*) master=connect ;; esac
   given+=("$word") before="$word"
 done
 export CHURN_SPARK_SUBMIT="$([[ ${#given[@]} -eq 0 ]] || printf '%q ' "${given[@]}")"

@@ -35,6 +35,16 @@ def settings(options: argparse.Namespace) -> Any:
     return load_config(options.config, settings=options.set, options=named(options))
 
 
+def opened(options: argparse.Namespace) -> Any:
+    """The merged settings of a command that reads what runs left; a session is there where files need one."""
+    config = settings(options)
+    if config.needs_hadoop:
+        from churn_spark.spark.session import get_session
+
+        get_session(config.spark.app_name, conf=config.spark.conf)
+    return config
+
+
 # -- jobs -----------------------------------------------------------------------------------------------
 
 
@@ -52,6 +62,8 @@ def job(name: str) -> Command:
         run = Run(name, config, argv=arguments, limit=options.limit, dry=options.dry_run)
         with cancellable(), run.private():
             try:
+                if config.needs_hadoop:
+                    run.spark  # noqa: B018 - the job's own, before the first file asks for any
                 _work(run, options)
             except BaseException as problem:
                 return _failed(run, problem)
@@ -147,7 +159,7 @@ def tables(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def rollback(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    config = settings(options)
+    config = opened(options)
     if options.score_date:
         return _rollback_scores(options, config)
     from churn_spark.jobs.lock import lock
@@ -182,7 +194,7 @@ def _rollback_scores(options: argparse.Namespace, config: Any) -> int:
 
 def recover(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Complete or give up what was interrupted, and mend pointers."""
-    config = settings(options)
+    config = opened(options)
     from churn_spark.jobs.state import recover
 
     say(recover(config, give_up=options.abandon))
@@ -191,7 +203,7 @@ def recover(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def verify(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Say what is damaged, and what mends it."""
-    config = settings(options)
+    config = opened(options)
     from churn_spark.jobs.state import verify
 
     damages = verify(config)
@@ -200,7 +212,7 @@ def verify(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def history(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    config = settings(options)
+    config = opened(options)
     from churn_spark.spark.training.registry import history
 
     entries = history(config.models_path)
@@ -211,7 +223,7 @@ def history(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def explain(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    config = settings(options)
+    config = opened(options)
     from churn_spark.jobs.explain import explain
 
     say(explain(config, options.customer))
@@ -219,7 +231,7 @@ def explain(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def export(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    config = settings(options)
+    config = opened(options)
     from churn_spark.jobs.export import export
 
     done = export(config, top=options.top, file_format=options.format, day=options.score_date, to=options.to)
@@ -229,7 +241,7 @@ def export(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def call_list(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """The call list for people."""
-    config = settings(options)
+    config = opened(options)
     from churn_spark.jobs.export import write_call_list
 
     done = write_call_list(
@@ -241,7 +253,7 @@ def call_list(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def effect(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Compare the recommended of a past date with its holdout."""
-    config = settings(options)
+    config = opened(options)
     from churn_spark.jobs.effect import effect
 
     say(effect(config, options.score_date))
@@ -249,7 +261,7 @@ def effect(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def cache(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    config = settings(options)
+    config = opened(options)
     by_content = options.status is not None or options.like is not None
     if (options.what == "drop") != (bool(options.identity) or by_content) or (
         options.identity and by_content

@@ -90,6 +90,8 @@ def _submitted() -> list[str]:
     """What a bare spark-submit was told of its master, as far as the session knows."""
     from pyspark.sql import SparkSession
 
+    if "SPARK_REMOTE" in os.environ:
+        return ["--remote", os.environ["SPARK_REMOTE"]]
     spark = SparkSession.getActiveSession()
     return ["--master", str(spark.conf.get("spark.master"))] if spark else []
 

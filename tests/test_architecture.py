@@ -34,6 +34,17 @@ def test_only_the_console_ends_the_process_or_prints() -> None:
     assert calls == ["cli.py"]
 
 
+def test_only_one_module_knows_what_spark_connect_lacks() -> None:
+    lacking = {"sparkContext", "rdd", "_jvm", "_jsc", "_jdf", "_sc", "_jsparkSession", "_gateway"}
+    found = {
+        path.stem
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in lacking
+    }
+    assert found == {"classic"}
+
+
 def test_every_kernel_module_works_with_spark_blocked() -> None:
     code = "import sys; sys.modules.update(pyspark=None, py4j=None)\n" + "\n".join(
         f"import {m}" for m in kernel()

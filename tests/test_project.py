@@ -94,7 +94,7 @@ def test_spark_submit_script_prints_its_command(tmp_path: Path) -> None:
     [
         (["--master", "local[2]"], True), (["--master=local"], True), ([], True), (["--master", "yarn"], False),
         (["--master=yarn"], False), (["--conf", "spark.master=k8s://x", "--py-files", "a.py"], False),
-        (["--conf=spark.master=yarn"], False),
+        (["--conf=spark.master=yarn"], False), (["--remote", "sc://x"], False), (["--remote=sc://x"], False),
     ],
 )  # fmt: skip
 def test_spark_submit_script_gives_a_cluster_no_settings_of_a_laptop(

@@ -29,8 +29,9 @@ from churn_spark.jobs.signals import kept
 from churn_spark.logs import CONTEXT
 from churn_spark.settings.sections import Config
 from churn_spark.spark import storage
+from churn_spark.spark.classic import active_tasks
 from churn_spark.spark.notes.cache import Cache
-from churn_spark.spark.session import active_tasks, get_session
+from churn_spark.spark.session import get_session
 from churn_spark.spark.tables import Tables, small_table
 from churn_spark.traces import trace
 

@@ -44,6 +44,7 @@ from churn_spark.notes import prepare as notes
 from churn_spark.settings.decision import amounts_of, columns_of
 from churn_spark.settings.sections import Config
 from churn_spark.spark import storage
+from churn_spark.spark.classic import context
 from churn_spark.spark.tables import small_table
 from churn_spark.spark.training import registry
 from churn_spark.spark.training import rows as inspection
@@ -91,6 +92,7 @@ def train(run: Run) -> None:
     """Raw table -> model package, metrics tables and report; the package becomes champion if it may."""
     _check_settings(run.config)
     with run.locked():
+        context(run.spark, needed_by="training")
         num_workers(run.spark, run.config.training)
         prepared = prepare_rows(run, purpose="train", as_of=run.config.split.observed_until)
         if run.dry:

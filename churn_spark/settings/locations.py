@@ -22,6 +22,11 @@ def is_table_name(location: str) -> bool:
     return bool(re.fullmatch(rf"{_IDENTIFIER}(\.{_IDENTIFIER}){{1,2}}", location))
 
 
+def is_local(path: str) -> bool:
+    """Whether Python itself can open the path (a plain path, a mounted Volume, file:)."""
+    return "://" not in path and not re.match(r"^(dbfs|s3a?|hdfs|abfss?|gs):", path)
+
+
 def check_locations(*, raw: str, output: str, models: str | None) -> None:
     """Refuse locations that are neither path nor table name, that climb, or that overlap. Pure text.
 

@@ -21,7 +21,7 @@ from churn_spark.errors import ConfigError
 from churn_spark.settings import checks
 from churn_spark.settings.decision import Decision, Offer, amounts_of
 from churn_spark.settings.history import LABEL, Events, History, Label, Tickets, with_horizon_of_label
-from churn_spark.settings.locations import is_table_name
+from churn_spark.settings.locations import is_local, is_table_name
 from churn_spark.settings.notes import Text
 from churn_spark.settings.section import Positive, Section, Share
 
@@ -362,6 +362,11 @@ class Config(Section):
     def text_cache(self) -> str:
         """The folder of the text cache."""
         return self.text.cache or f"{self.folder}/churn_notes"
+
+    @property
+    def needs_hadoop(self) -> bool:
+        """Whether a place is on a file system that only Hadoop opens, by a session."""
+        return not all(map(is_local, (self.folder, self.models_path, self.text_cache)))
 
     def fingerprint(self) -> str:
         """A hash of every setting, for `run.json`."""

@@ -52,6 +52,16 @@ SIGNS = (
     ("Disk quota exceeded", "the disk is full", "free some space, or put `output` on another disk"),
     ("Read-only file system", "the output folder cannot be written", WRITABLE),
     ("Mkdirs failed to create", "the output folder cannot be written", WRITABLE),
+    (
+        "StatusCode.UNAVAILABLE",
+        "the Spark Connect server does not answer",
+        "check its address, sc://HOST:15002, and that it runs",
+    ),
+    (
+        "PACKAGE_NOT_INSTALLED",
+        "this way of using Spark needs packages that are not installed",
+        "pip install 'churn-spark[connect]' for Spark Connect; error.txt names the package",
+    ),
     ("JAVA_GATEWAY_EXITED", "Java did not start", "run `churn-spark doctor`"),
 )
 

@@ -18,8 +18,11 @@ from pyspark.sql import DataFrame, SparkSession, functions
 
 import churn_spark
 from churn_spark.settings.layers import conf_folder
+from churn_spark.spark.classic import default_parallelism, ship, submitted
+from churn_spark.spark.executors import check_executors
 
 BROADCAST_BYTES = 64_000_000
+REMOTE = "spark.remote"
 # Print each failed query's message to standard error, and with it the value that could not be cast.
 QUERY_LOGGERS = ("DataFrameQueryContextLogger", "SQLQueryContextLogger")
 
@@ -65,32 +68,48 @@ LOCAL = {
 def get_session(app_name: str = "churn_spark", *, conf: Mapping[str, str] | None = None) -> SparkSession:
     """Return the running session (on a platform) or start one; `conf` wins over the defaults here.
 
-    The master comes from spark-submit or the platform, and is `local[*]` where neither names one.
+    The master comes from spark-submit or the platform, and is `local[*]` where neither names one. With
+    `spark.remote`, or SPARK_REMOTE in the environment, it is a client of that Spark Connect server.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        return _with(active, {**REQUIRED, **(conf or {})})
+    given = {k: v for k, v in (conf or {}).items() if k != REMOTE}
+    server = (conf or {}).get(REMOTE, os.environ.get("SPARK_REMOTE", ""))
+    spark = SparkSession.getActiveSession()
+    if spark is None:
+        spark = _connected(server) if server else _started(app_name, given)
+    return _with(spark, {**REQUIRED, **given})
+
+
+def _connected(server: str) -> SparkSession:
+    """A session of a Spark Connect server: what is read when Spark starts is the server's own."""
+    spark = SparkSession.builder.remote(server).getOrCreate()
+    ship_package(spark)
+    check_executors(spark)
+    return spark
+
+
+def _started(app_name: str, conf: Mapping[str, str]) -> SparkSession:
     if not {"SPARK_CONF_DIR", "SPARK_HOME"} & set(os.environ):
         os.environ["SPARK_CONF_DIR"] = str(conf_folder())
     if locale.nl_langinfo(locale.CODESET) != "UTF-8":  # Java reads the names of files by it
         os.environ["LC_ALL"] = "C.UTF-8"
     builder = SparkSession.builder.appName(app_name)
-    submitted = _submitted()
-    is_local = submitted.get("spark.master", "local").startswith("local")
+    known = submitted()
+    is_local = known.get("spark.master", "local").startswith("local")
     if is_local:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     defaults = {**STARTUP, **(LOCAL if is_local else {})}
     if (Path(os.environ.get("SPARK_CONF_DIR", "")) / "log4j2.properties").is_file():
         del defaults["spark.log.level"]
-    for key, value in {**{k: v for k, v in defaults.items() if k not in submitted}, **REQUIRED}.items():
+    for key, value in {**{k: v for k, v in defaults.items() if k not in known}, **REQUIRED}.items():
         builder = builder.config(key, value)
-    for key, value in (conf or {}).items():
+    for key, value in conf.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     if not str(spark.conf.get("spark.master", "local")).startswith("local["):
         ship_package(spark)
-    return _with(spark, {**REQUIRED, **(conf or {})})
+        check_executors(spark)
+    return spark
 
 
 @contextmanager
@@ -107,17 +126,7 @@ def temporary_settings(spark: SparkSession, conf: Mapping[str, str]) -> Iterator
 def slots(spark: SparkSession) -> int:
     """How many tasks can run at once."""
     per_task = int(spark.conf.get("spark.task.cpus", "1") or 1)
-    return max(1, int(spark.sparkContext.defaultParallelism) // per_task)
-
-
-def active_tasks(spark: SparkSession) -> tuple[int, int]:
-    """How many tasks of the stages that run now are done, and how many there are; (0, 0) where Spark can't say."""
-    try:
-        tracker = spark.sparkContext.statusTracker()
-        stages = [info for number in tracker.getActiveStageIds() if (info := tracker.getStageInfo(number))]
-        return sum(s.numCompletedTasks for s in stages), sum(s.numTasks for s in stages)
-    except Exception:  # Spark Connect has none, and Java may be gone
-        return 0, 0
+    return max(1, default_parallelism(spark) // per_task)
 
 
 def warm_workers(spark: SparkSession, call: Callable[[], object]) -> threading.Thread | None:
@@ -156,7 +165,7 @@ def ship_package(spark: SparkSession) -> None:
         return  # spark-submit shipped it already
     target = Path(tempfile.mkdtemp(prefix="churn_spark-")) / "churn_spark.zip"
     zip_package(package, target)
-    spark.sparkContext.addPyFile(str(target))
+    ship(spark, target)
 
 
 def zip_package(package: Path, target: Path) -> None:
@@ -165,16 +174,6 @@ def zip_package(package: Path, target: Path) -> None:
         for file in sorted(package.rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
                 archive.write(file, file.relative_to(package.parent))
-
-
-def _submitted() -> dict[str, str]:
-    """What spark-submit or its defaults file has set already; empty outside spark-submit."""
-    from pyspark import SparkConf, SparkContext
-
-    if SparkContext._gateway is None and "PYSPARK_GATEWAY_PORT" not in os.environ:
-        return {}
-    SparkContext._ensure_initialized()
-    return dict(SparkConf(loadDefaults=True).getAll())
 
 
 def _with(spark: SparkSession, conf: Mapping[str, str]) -> SparkSession:

@@ -14,15 +14,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import SparkSession
+from churn_spark.settings.locations import is_local as is_local
+from churn_spark.spark.classic import hadoop
 
 CANNOT_RENAME = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV)  # some FUSE mounts; another file system
 OBJECT_STORES = ("s3", "s3a", "s3n", "gs", "wasb", "wasbs", "oss", "cos")  # a rename copies there
-
-
-def is_local(path: str) -> bool:
-    """Whether Python itself can open the path (a plain path, a mounted Volume, file:)."""
-    return "://" not in path and not re.match(r"^(dbfs|s3a?|hdfs|abfss?|gs):", path)
 
 
 def local(path: str) -> Path:
@@ -37,7 +33,7 @@ def join(*parts: str) -> str:
 def exists(path: str) -> bool:
     if is_local(path):
         return local(path).exists()
-    fs, hadoop_path = _hadoop(path)
+    fs, hadoop_path = hadoop(path)
     return bool(fs.exists(hadoop_path))
 
 
@@ -45,7 +41,7 @@ def names(path: str) -> list[str]:
     """The names of a folder's entries, sorted; none where there is no folder."""
     if is_local(path):
         return sorted(os.listdir(local(path))) if local(path).is_dir() else []
-    fs, hadoop_path = _hadoop(path)
+    fs, hadoop_path = hadoop(path)
     return sorted(s.getPath().getName() for s in fs.listStatus(hadoop_path)) if fs.exists(hadoop_path) else []
 
 
@@ -58,7 +54,7 @@ def size(path: str) -> int:
     """A file's bytes."""
     if is_local(path):
         return local(path).stat().st_size
-    fs, hadoop_path = _hadoop(path)
+    fs, hadoop_path = hadoop(path)
     return int(fs.getFileStatus(hadoop_path).getLen())
 
 
@@ -79,8 +75,8 @@ def move(source: str, target: str) -> None:
         local(target).parent.mkdir(parents=True, exist_ok=True)
         _rename(local(source), local(target))
         return
-    fs, source_path = _hadoop(source)
-    _, target_path = _hadoop(target)
+    fs, source_path = hadoop(source)
+    _, target_path = hadoop(target)
     fs.mkdirs(target_path.getParent())
     if not fs.rename(source_path, target_path):
         raise OSError(f"could not rename {source} to {target}")
@@ -161,8 +157,8 @@ def move_if_free(source: str, target: str) -> bool:
             return True
         local(source).unlink()
         return True
-    fs, source_path = _hadoop(source)
-    _, target_path = _hadoop(target)
+    fs, source_path = hadoop(source)
+    _, target_path = hadoop(target)
     fs.mkdirs(target_path.getParent())
     if fs.exists(target_path):
         return False
@@ -179,7 +175,7 @@ def remove(path: str) -> None:
         place = local(path)
         shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
         return
-    fs, hadoop_path = _hadoop(path)
+    fs, hadoop_path = hadoop(path)
     fs.delete(hadoop_path, True)
 
 
@@ -214,8 +210,8 @@ def put(source: str, target: str) -> None:
         local(target).parent.mkdir(parents=True, exist_ok=True)
         _replace(local(source), local(target))
         return
-    fs, hadoop_path = _hadoop(target)
-    _, source_path = _hadoop(f"file://{Path(source).resolve()}")
+    fs, hadoop_path = hadoop(target)
+    _, source_path = hadoop(f"file://{Path(source).resolve()}")
     fs.copyFromLocalFile(True, True, source_path, hadoop_path)
 
 
@@ -223,15 +219,8 @@ def fetch(source: str, folder: str) -> Path:
     """The local path of a file or folder, copied into `folder` where it is not on local disk."""
     if is_local(source):
         return local(source)
-    fs, hadoop_path = _hadoop(source)
+    fs, hadoop_path = hadoop(source)
     target = Path(folder) / source.rstrip("/").rpartition("/")[2]
-    _, target_path = _hadoop(f"file://{target.resolve()}")
+    _, target_path = hadoop(f"file://{target.resolve()}")
     fs.copyToLocalFile(False, hadoop_path, target_path, True)
     return target
-
-
-def _hadoop(path: str) -> tuple[Any, Any]:
-    context = SparkSession.builder.getOrCreate().sparkContext
-    jvm: Any = context._jvm
-    hadoop_path = jvm.org.apache.hadoop.fs.Path(path)
-    return hadoop_path.getFileSystem(context._jsc.hadoopConfiguration()), hadoop_path

@@ -10,6 +10,7 @@ from functools import reduce
 from pathlib import Path
 from urllib.parse import unquote
 
+import pyarrow.parquet as pq
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column as SparkColumn
@@ -18,6 +19,7 @@ from pyspark.sql import functions as F
 
 from churn_spark.errors import InputError
 from churn_spark.spark import storage
+from churn_spark.spark.classic import parquet_schema
 from churn_spark.spark.failures import explain_read_failure
 
 CORRUPT, ROW_ERROR = "_corrupt_record", "_row_error"
@@ -85,20 +87,11 @@ def _spark_files(spark: SparkSession, location: str) -> dict[str, int]:
 
 def nanosecond_columns(spark: SparkSession, path: str) -> tuple[str, ...]:
     """The columns of a Parquet file that hold nanoseconds, as pandas writes moments; Spark sees numbers only."""
-    try:
-        jvm, conf = spark._jvm, spark._jsparkSession.sessionState().newHadoopConf()
-    except (AttributeError, PySparkException):  # Spark Connect has no Java side
-        return ()
-    assert jvm is not None
-    file = jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(
-        jvm.org.apache.hadoop.fs.Path(path), conf
-    )
-    reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(file)
-    try:
-        schema = reader.getFooter().getFileMetaData().getSchema().toString()
-    finally:
-        reader.close()
-    return tuple(re.findall(r"int64 (.+?) \(TIMESTAMP\(NANOS,", schema))
+    if storage.is_local(path):
+        schema = pq.ParquetFile(storage.local(path)).schema
+        columns = [schema.column(number) for number in range(len(schema))]
+        return tuple(c.path for c in columns if "nanoseconds" in str(c.logical_type))
+    return tuple(re.findall(r"int64 (.+?) \(TIMESTAMP\(NANOS,", parquet_schema(spark, path)))
 
 
 def check_complete(location: str) -> None:

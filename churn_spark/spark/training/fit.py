@@ -27,6 +27,7 @@ from churn_spark.model.projection import Moments, Unseen, assemble_unseen, fit_p
 from churn_spark.model.sample import Sample
 from churn_spark.model.trees import parameters
 from churn_spark.settings import sections as config
+from churn_spark.spark.classic import context
 from churn_spark.spark.session import slots, temporary_settings
 from churn_spark.spark.tables import stored
 from churn_spark.spark.training.guard import guarded
@@ -254,7 +255,7 @@ def _plain_plans(spark: SparkSession) -> AbstractContextManager[None]:
 
 def _fitted(placed: DataFrame, classifier: SparkXGBClassifier, training: config.Training) -> xgb.Booster:
     model = guarded(
-        placed.sparkSession.sparkContext,
+        context(placed.sparkSession, needed_by="training"),
         lambda: classifier.fit(placed),
         name="fit",
         attempts=training.max_attempts,
