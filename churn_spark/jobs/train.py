@@ -20,14 +20,11 @@ from churn_spark.contract import published as schemas
 from churn_spark.contract.columns import SPLITS, Contract
 from churn_spark.contract.folds import FOLDS
 from churn_spark.errors import GateError, InputError
-from churn_spark.evaluation import audit
-from churn_spark.evaluation.ablations import measure_ablations, variant_metrics
+from churn_spark.evaluation.ablations import variant_metrics
 from churn_spark.evaluation.evaluate import Evaluation, evaluate, terms_columns
 from churn_spark.evaluation.findings import Finding, Insights
 from churn_spark.evaluation.gates import Challenge, Verdict, decide
-from churn_spark.evaluation.interpretation import interpret
-from churn_spark.evaluation.past import history_findings
-from churn_spark.evaluation.phrases import count_phrases, separating_phrases
+from churn_spark.jobs.insights import compare_with_simpler, look_for_leaks
 from churn_spark.jobs.package import Training, nested_metrics, publish_model
 from churn_spark.jobs.prepare import prepare_rows
 from churn_spark.jobs.run import Run
@@ -41,13 +38,12 @@ from churn_spark.model.sample import Sample, unit_of
 from churn_spark.model.search import require_optuna, search
 from churn_spark.model.trees import averaged
 from churn_spark.notes import prepare as notes
-from churn_spark.settings.decision import amounts_of, columns_of
+from churn_spark.settings.decision import amounts_of
 from churn_spark.settings.sections import Config
 from churn_spark.spark import storage
 from churn_spark.spark.classic import context
 from churn_spark.spark.tables import small_table
 from churn_spark.spark.training import registry
-from churn_spark.spark.training import rows as inspection
 from churn_spark.spark.training.backtest import backtest
 from churn_spark.spark.training.challenge import challenge
 from churn_spark.spark.training.evaluate import collect_scores
@@ -63,7 +59,6 @@ from churn_spark.spark.training.splits import count_splits, fold_of, resolve_mod
 
 log = logging.getLogger(__name__)
 
-LEVELS = {"ok": logging.INFO, "ask": logging.WARNING, "warn": logging.WARNING, "fail": logging.ERROR}
 HEADLINES = ("roc_auc", "pr_auc", "log_loss", "brier", "precision", "recall", "f1", "lift_10", "profit")
 
 
@@ -98,12 +93,12 @@ def train(run: Run) -> None:
         if run.dry:
             return
         df = _split(run, prepared.noted.joined())
-        sample, insights = _audit(run, df)
+        sample, insights = look_for_leaks(run, df)
         chosen = _choose(run, df, sample)
         grown = _fit(run, df, sample, chosen)
         result = _evaluate(run, df, chosen, grown)
         result = _backtest(run, df, sample, chosen, result)
-        insights = _explain(run, result.model, sample, chosen, insights)
+        insights = compare_with_simpler(run, result.model, sample, insights, unseen=chosen.inputs.unseen)
         rival = _compare(run, df, result)
         verdict = _verdict(run, result, insights.findings or (), rival)
         _publish(run, Training(result, prepared, insights, verdict, rival))
@@ -274,77 +269,6 @@ def _promote(run: Run, result: Evaluation, insights: Insights, verdict: Verdict)
             why=verdict.why,
         )
         step |= {"tables": f"{run.tables.location('churn_metrics')}, churn_curves"}
-
-
-def _audit(run: Run, df: DataFrame) -> tuple[Sample, Insights]:
-    """Look for leaks in columns, notes and customers; returns the rows looked at and what was found.
-
-    Raises InputError for a column that is the label, and with `leakage: fail` for any suspicion.
-    """
-    config, contract = run.config, run.config.contract
-    leakage, found = config.leakage, list[Finding]()
-    terms = columns_of(config.decision, config.offers)
-    dates = [d for d in (leakage.note_date, leakage.churn_date) if d]
-    with run.step("audit") as step:
-        rows = inspection.collect_rows(
-            df, contract, keep=[*dates, "_fold", *terms, *filter(None, [contract.group])]
-        )
-        train = rows.of("learn")
-        columns = [c.name for c in contract.role("numeric", "categorical")]
-        aucs = audit.single_column_aucs(train.frame, train.label, columns=columns)
-        found += audit.column_findings(aucs, leakage)
-        found += audit.missing_findings(train.frame, train.label, columns=columns)
-        readable = contract.role("numeric", "categorical", "text", "passthrough")
-        found += audit.name_findings(readable, known=[*dates, config.label.date])
-        found += audit.twin_findings(inspection.row_overlap(df, contract))
-        if contract.snapshot:
-            found += audit.panel_findings(*inspection.customers_on_both_sides(df, contract))
-        phrases = []
-        for text in contract.texts:
-            found += audit.repeated_note_findings(text.name, inspection.note_overlap(df, contract, text.name))
-            said = train.where(train.frame[text.name].notna().to_numpy())
-            counts = count_phrases(said.frame[text.name].tolist(), said.label)
-            found += audit.phrase_findings(text.name, counts, said.label)
-            phrases.append(separating_phrases(counts, said.label))
-        found += audit.note_date_findings(train.frame, train.label, leakage, snapshot=contract.snapshot)
-        found += history_findings(contract.history, run.record["past"], horizon=config.made_horizon)
-        insights = Insights(
-            findings=_judged(run, found), phrases=pd.concat([pd.DataFrame(), *(p for p in phrases if len(p))])
-        )
-        step |= {"columns": len(columns), "findings": len(insights.findings or ())}
-    return rows, insights
-
-
-def _explain(run: Run, model: ChurnModel, rows: Sample, chosen: Chosen, insights: Insights) -> Insights:
-    """Set the model against simpler ones and say what moves its scores, by the rows that the audit saw."""
-    with run.step("explain") as step:
-        ablations = measure_ablations(model, rows, training=run.config.training, unseen=chosen.inputs.unseen)
-        suspected = audit.text_findings(model.undated_texts, ablations)
-        findings = (*(insights.findings or ()), *_judged(run, suspected))
-        insights = replace(
-            insights,
-            findings=findings,
-            comparison=ablations.comparison,
-            differences=ablations.differences,
-            **interpret(model, rows, quotes=run.config.report.quotes),
-        )
-        step |= {"variants": insights.comparison["variant"].nunique(), "findings": len(findings)}
-    return insights
-
-
-def _judged(run: Run, found: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Log the findings that are not allowed; raises InputError for those that end the run."""
-    config = run.config
-    findings = audit.not_allowed(found, config.contract, allow=config.leakage.allow)
-    for finding in findings:
-        log.log(LEVELS[finding.severity], "step=audit severity=%s %s", finding.severity, finding.message)
-    for worst in audit.fatal(findings, config.leakage)[:1]:
-        raise InputError(
-            f"leak suspected: {worst.message}",
-            where=f"columns.{worst.column}" if worst.column else "columns",
-            fix=f"give it role ignore, or, if it is honest, leakage.allow: [{worst.column or worst.name}]",
-        )
-    return tuple(findings)
 
 
 def _provisional(run: Run, chosen: Chosen, booster: xgb.Booster) -> ChurnModel:

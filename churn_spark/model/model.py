@@ -42,8 +42,6 @@ RECORD_FIELDS = (
     "churn_probability", "churn_score_raw", "churn_prediction", "threshold", "risk_band", "expected_value",
     "value_at_risk", "offer", "recommended", "in_holdout", *REASON_FIELDS,
 )  # fmt: skip
-
-
 OF_TRAINING = ("label_basis", "horizon_days", "currency")  # the same for all that a model scores
 
 
