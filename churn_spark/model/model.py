@@ -27,7 +27,7 @@ from churn_spark.model import contributions, reasons, told
 from churn_spark.model import policy as decisions
 from churn_spark.model import quotes as quoting
 from churn_spark.model.calibration import Calibrator
-from churn_spark.model.features import FeatureSpec, TextInputs, TextVector, assemble, matrix_of, text_inputs
+from churn_spark.model.features import FeatureSpec, TextInputs, TextVector, assemble, matrix_of
 from churn_spark.model.package import RETRAIN, content_id, package_folder, read_package, write_package
 from churn_spark.model.policy import Policy
 from churn_spark.model.reasons import Reasons
@@ -99,20 +99,11 @@ class ChurnModel:
             return Scored({**scored, **{name: [None] * len(matrix) for name in REASON_FIELDS}}, None)
         groups, effects = trees.effects(matrix)
         contributions.check_sums(effects, margin)
-        quotes = dict(summaries)
-        for text in (t for t in self.spec.texts if t.notes > 1 and t.name in summaries):
-            towards = effects[:, groups.index(text.name)]
-            quotes[text.name] = quoting.telling_notes(
-                text, summaries[text.name], matrix_of(vectors[text.name]), towards
-            )
-        if embed is not None:
-            risky = scored["churn_probability"] >= quoting.cut_off(self.policy, quote_from)
-            for text in self.quoted_texts:
-                sign = np.sign(effects[:, groups.index(text.name)])
-                moves = self._moves(text, matrix, trees, margin * sign, sign, embed)
-                quotes[text.name] = quoting.telling_sentences(
-                    summaries[text.name], risky & (sign != 0), moves
-                )
+        quotes = self._quotes(
+            matrix, trees, margin, effects=dict(zip(groups, effects.T, strict=False)), vectors=vectors,  # the baseline is last
+            summaries=summaries, embed=embed,
+            risky=scored["churn_probability"] >= quoting.cut_off(self.policy, quote_from),
+        )  # fmt: skip
         words = reasons.in_words(
             effects, groups, self._values_to_tell(frame), quotes=quotes, templates=templates or {},
             wording=self._wording, subjects=told.history_in_words(frame, self.contract, wording=self._wording),
@@ -122,6 +113,32 @@ class ChurnModel:
             parts = words.top(rank if rank <= top else len(groups) + 1)
             scored |= zip((f"reason_{rank}{part}" for part in ("", "_effect", "_text")), parts, strict=True)
         return Scored(scored, words)
+
+    def _quotes(
+        self,
+        matrix: Matrix,
+        trees: Scorer,
+        margin: Matrix,
+        *,
+        effects: Mapping[str, Matrix],
+        vectors: Mapping[str, Matrix | TextInputs],
+        summaries: Mapping[str, Sequence[str | None]],
+        embed: quoting.Embed | None,
+        risky: npt.NDArray[np.bool_],
+    ) -> dict[str, Sequence[str | None]]:
+        """What to quote of each row's texts; of `risky` ones only the sentence that moved the score most."""
+        quotes = dict(summaries)
+        for text in (t for t in self.spec.texts if t.notes > 1 and t.name in summaries):
+            quotes[text.name] = quoting.telling_notes(
+                text, summaries[text.name], matrix_of(vectors[text.name]), effects[text.name]
+            )
+        if embed is None:
+            return quotes
+        for text in self.quoted_texts:
+            sign = np.sign(effects[text.name])
+            moves = quoting.moves_of(text, self.spec, matrix, trees, sign=sign, margin=margin, embed=embed)
+            quotes[text.name] = quoting.telling_sentences(summaries[text.name], risky & (sign != 0), moves)
+        return quotes
 
     def _decided(self, frame: Columns, margin: Matrix) -> dict[str, Any]:
         """The columns of RECORD_FIELDS that follow from the log-odds: probability, band, money, recommendation."""
@@ -157,26 +174,6 @@ class ChurnModel:
     def undated_texts(self) -> list[str]:
         """The text columns whose notes no date says to lie before the snapshot."""
         return [t.name for t in self.spec.texts if t.notes == 1 or self.contract.snapshot is None]
-
-    def _moves(
-        self,
-        text: TextVector,
-        matrix: Matrix,
-        trees: Scorer,
-        towards: Matrix,
-        sign: Matrix,
-        embed: quoting.Embed,
-    ) -> quoting.Moves:
-        start = self.spec.sources.index(text.name)
-
-        def moves(rows: quoting.Places, parts: list[str]) -> Matrix:
-            vectors = embed(text.name, rows, parts)
-            altered = matrix[rows]
-            altered[:, start : start + text.width] = text_inputs(text, vectors, len(rows))
-            moved = towards[rows] - sign[rows] * trees.of(rows).margin(altered)
-            return np.where(np.isnan(vectors[:, 0]), np.nan, moved)
-
-        return moves
 
     @cached_property
     def _wording(self) -> dict[str, reasons.Wording]:

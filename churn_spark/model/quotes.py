@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from churn_spark.arrays import Matrix
 from churn_spark.contract.history import APART
-from churn_spark.model.features import TextVector, loudest
+from churn_spark.model.features import FeatureSpec, TextVector, loudest, text_inputs
 from churn_spark.model.policy import BANDS, Policy
+from churn_spark.model.scorer import Scorer
 from churn_spark.notes.sentences import split_sentences
 
 Places = npt.NDArray[np.intp]
@@ -68,3 +69,26 @@ def telling_sentences(
         if np.max(of_row) >= OWN_EFFECT:  # never so where a vector is missing
             told[row] = list(found)[int(np.argmax(of_row))]
     return told
+
+
+def moves_of(
+    text: TextVector,
+    spec: FeatureSpec,
+    matrix: Matrix,
+    trees: Scorer,
+    *,
+    sign: Matrix,
+    margin: Matrix,
+    embed: Embed,
+) -> Moves:
+    """What tells by how much parts of a text move the scores: their change where only the rest of it is read."""
+    start = spec.sources.index(text.name)
+
+    def moves(rows: Places, parts: list[str]) -> Matrix:
+        vectors = embed(text.name, rows, parts)
+        altered = matrix[rows]
+        altered[:, start : start + text.width] = text_inputs(text, vectors, len(rows))
+        moved = sign[rows] * (margin[rows] - trees.of(rows).margin(altered))
+        return np.where(np.isnan(vectors[:, 0]), np.nan, moved)
+
+    return moves

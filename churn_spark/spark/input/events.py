@@ -73,14 +73,31 @@ def read_events(
     rejected, left_out, degraded = (counts.get(name, 0) for name in ("rejected", "left_out", "degraded"))
     if not total:
         raise InputError("the table of events has no rows", where=location, fix="check events.raw")
-    if rejected > validation.max_reject_share * total:
+    _check_shares(
+        columns,
+        location,
+        total=total,
+        rejected=rejected,
+        degraded=degraded,
+        limit=validation.max_reject_share,
+    )
+    events = rows.where("_fate in ('good', 'degraded')").drop("_fate")
+    late, one_day = _days(events, [c for c in columns if c.kind == "date"], delay)
+    return EventTable(events, total, rejected, left_out, degraded, late, one_day)
+
+
+def _check_shares(
+    columns: Sequence[Column], location: str, *, total: int, rejected: int, degraded: int, limit: float
+) -> None:
+    """Raise InputError where too many events cannot be used, or not wholly."""
+    if rejected > limit * total:
         who, when = (c.raw_name for c in columns[:2])
         raise InputError(
             f"{rejected:,} of {total:,} events have no usable customer or date",
             where=f"{location}, columns {who} and {when}",
             fix="check their `customer` and `date`, or raise validation.max_reject_share",
         )
-    if degraded > validation.max_reject_share * total:
+    if degraded > limit * total:
         others = ", ".join(c.raw_name for c in columns[2:] if not c.required)
         raise InputError(
             f"{degraded:,} of {total:,} events have a value that cannot be read",
@@ -88,9 +105,6 @@ def read_events(
             fix="say how they are written (input.decimal, input.thousands, input.date_format), correct the columns' "
             "names, or raise validation.max_reject_share",
         )
-    events = rows.where("_fate in ('good', 'degraded')").drop("_fate")
-    late, one_day = _days(events, [c for c in columns if c.kind == "date"], delay)
-    return EventTable(events, total, rejected, left_out, degraded, late, one_day)
 
 
 def _days(events: DataFrame, dates: Sequence[Column], delay: int) -> tuple[int, tuple[str, ...]]:
