@@ -99,8 +99,8 @@ class ChurnModel:
             return Scored({**scored, **{name: [None] * len(matrix) for name in REASON_FIELDS}}, None)
         groups, effects = trees.effects(matrix)
         contributions.check_sums(effects, margin)
-        quotes = self._quotes(
-            matrix, trees, margin, effects=dict(zip(groups, effects.T, strict=False)), vectors=vectors,  # the baseline is last
+        quotes = self._quotes(  # the baseline is the last effect, of no group
+            matrix, trees, margin, effects=dict(zip(groups, effects.T, strict=False)), vectors=vectors,
             summaries=summaries, embed=embed,
             risky=scored["churn_probability"] >= quoting.cut_off(self.policy, quote_from),
         )  # fmt: skip
