@@ -37,7 +37,7 @@ split: {horizon_days: 30, backtest: 0}
 scoring: {max_mean_shift: null}
 """
 TABLES = """
-events: {{usage: {{raw: {0}/events.csv, customer: customer_id, date: date, value: [minutes]}}}}
+events: {{sessions: {{raw: {0}/events.csv, customer: customer_id, date: date, value: [minutes]}}}}
 tickets: {{raw: {0}/tickets.csv, customer: customer_id, date: opened, text: ticket_notes,
            columns: {{resolved: resolved, satisfaction: satisfaction}}}}
 """

@@ -87,6 +87,15 @@ def test_notes_that_beat_the_table_are_an_alarm() -> None:
     assert (finding.severity, finding.name, finding.column) == ("warn", "text_beats_table", "ticket_notes")
 
 
+@pytest.mark.parametrize(("by_notes", "alarmed"), [(2.0, False), (200.0, True)])
+def test_where_the_table_is_worth_nothing_only_notes_that_tell_nearly_all_are_an_alarm(
+    by_notes: float, alarmed: bool
+) -> None:
+    rows = customers(by_table=0.0, by_notes=by_notes)
+    found = audit.text_findings(["ticket_notes"], measure_ablations(fitted(rows), rows, training=TRAINING))
+    assert [f.name for f in found] == ["text_beats_table"] * alarmed
+
+
 def test_ablations_of_a_sample_compare_with_a_model_of_the_same_rows(honest: Sample) -> None:
     found = measure_ablations(fitted(honest), replace(honest, whole=False), training=TRAINING)
     assert "table and text" in set(found.comparison["variant"])
