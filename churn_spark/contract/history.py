@@ -65,13 +65,17 @@ class EventPlan:
 
 @dataclass(frozen=True)
 class HistoryPlan:
-    """The columns whose earlier snapshots count, over windows of so many snapshots; dates; and tables of events."""
+    """The columns whose earlier snapshots count, over windows of so many snapshots; dates; and tables of events.
+
+    `lags` are the snapshots before the last one whose values are inputs themselves, counted back from the present.
+    """
 
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     windows: tuple[int, ...] = (3, 6)
     dates: tuple[str, ...] = ()
     events: tuple[EventPlan, ...] = ()
+    lags: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.reads_panel or self.dates or self.events)
@@ -92,9 +96,10 @@ class HistoryPlan:
         return dict(self._sources())
 
     def _sources(self) -> Iterator[tuple[str, str]]:
+        of_lags = [f"lag_{lag}" for lag in self.lags]
         of_windows = [f"{part}_{w}" for w in self.windows for part in ("mean", "trend")]
         for name in self.numeric:
-            for part in (LAST, CHANGE, *of_windows, SINCE_CHANGE, SINCE_NONZERO):
+            for part in (LAST, CHANGE, *of_lags, *of_windows, SINCE_CHANGE, SINCE_NONZERO):
                 yield history_column(name, part), name
         yield from ((history_column(name, SINCE_CHANGE), name) for name in self.categorical)
         if self.reads_panel:

@@ -9,20 +9,24 @@ import numpy as np
 from churn_spark.history.rows import Numbers, Rows, equal
 
 
-def numeric_history(rows: Rows, values: Numbers, windows: tuple[int, ...]) -> Iterator[Numbers]:
+def numeric_history(
+    rows: Rows, values: Numbers, windows: tuple[int, ...], *, lags: tuple[int, ...] = ()
+) -> Iterator[Numbers]:
     """One column's history: float64 arrays of shape (n,), NaN where there is nothing to tell.
 
-    The value in the snapshot before and the change since; for each window of w snapshots the mean of the w earlier
-    ones and the slope of the least-squares line through the last w, the present one included; for how many
-    snapshots the value has been the same, and how many ago it was last neither missing nor zero.
+    The value in the snapshot before and the change since; the values of the `lags`-th snapshots before; for each
+    window of w snapshots the mean of the w earlier ones and the slope of the least-squares line through the last w,
+    the present one included; for how many snapshots the value has been the same, and how many ago it was last
+    neither missing nor zero.
     """
-    lags = [values, *(rows.lagged(values, k) for k in range(1, max(windows, default=1) + 1))]
-    yield lags[1]
-    yield values - lags[1]
+    back = [values, *(rows.lagged(values, k) for k in range(1, max((1, *windows, *lags)) + 1))]
+    yield back[1]
+    yield values - back[1]
+    yield from (back[lag] for lag in lags)
     for window in windows:
-        yield _mean(lags[1 : window + 1])
-        yield _slope(lags[:window])
-    yield rows.since(rows.begins | ~equal(values, lags[1]))
+        yield _mean(back[1 : window + 1])
+        yield _slope(back[:window])
+    yield rows.since(rows.begins | ~equal(values, back[1]))
     yield rows.since(~np.isnan(values) & (values != 0))
 
 

@@ -117,7 +117,7 @@ def last_notes(table: pa.Table, plan: HistoryPlan) -> dict[str, npt.NDArray[np.o
 def _panel(table: pa.Table, rows: Rows, plan: HistoryPlan) -> list[Numbers]:
     columns: list[Numbers] = []
     for name in plan.numeric:
-        columns += panel.numeric_history(rows, _numbers(table.column(name)), plan.windows)
+        columns += panel.numeric_history(rows, _numbers(table.column(name)), plan.windows, lags=plan.lags)
     columns += [panel.category_history(rows, _codes_or_nan(table.column(name))) for name in plan.categorical]
     if not plan.reads_panel:
         return columns

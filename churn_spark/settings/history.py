@@ -18,10 +18,16 @@ LABEL = "churn"  # the name of a label that is made and not declared
 
 
 class History(Section):
-    """The columns whose earlier snapshots become inputs (all numeric and categorical ones), and over how many."""
+    """The columns whose earlier snapshots count (all numeric and categorical ones), which, and over how many."""
 
     columns: tuple[str, ...] | None = None
+    lags: tuple[Annotated[int, Field(ge=1, le=36)], ...] = (1,)
     windows: tuple[Annotated[int, Field(ge=2, le=36)], ...] = (3, 6)
+
+    @property
+    def beyond_last(self) -> tuple[int, ...]:
+        """The lags that are inputs besides the first, which always is."""
+        return tuple(sorted({*self.lags} - {1}))
 
 
 class Events(Section):

@@ -337,7 +337,7 @@ class Config(Section):
         wanted = history if isinstance(history, History) else History()
         looked = [c for c in columns if wanted.columns is None or c.name in wanted.columns]
         numeric, categorical = (tuple(c.name for c in looked if c.role == role) for role in LOOKED_BACK)
-        return HistoryPlan(numeric, categorical, wanted.windows, dates, events)
+        return HistoryPlan(numeric, categorical, wanted.windows, dates, events, wanted.beyond_last)
 
     @property
     def models_path(self) -> str:

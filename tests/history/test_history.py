@@ -12,7 +12,7 @@ from churn_spark.contract.history import EventPlan, HistoryPlan
 from churn_spark.history.table import CUSTOMER, DAY, KIND, SNAPSHOT, history
 
 PLAN = HistoryPlan(
-    numeric=("spend",), categorical=("plan",), windows=(2, 6),
+    numeric=("spend",), categorical=("plan",), windows=(2, 6), lags=(2,),
     events=(EventPlan("orders", ("amount",), windows=(7, 0), delay=1),),
 )  # fmt: skip
 Row = tuple[str, int, str, float | None, str | None, float | None]
@@ -49,6 +49,7 @@ SPENDS = [
     [
         ("spend__last", [None, 3.0, 3.0, None]),
         ("spend__change", [None, 0.0, -3.0, None]),
+        ("spend__lag_2", [None, None, 3.0, None]),
         ("spend__mean_2", [None, 3.0, 3.0, None]),
         ("spend__trend_2", [None, 0.0, -3.0, None]),
         ("spend__since_change", [0.0, 1.0, 0.0, 0.0]),

@@ -65,3 +65,17 @@ def test_what_has_no_meaning_is_refused(changed: dict[str, Any], says: str) -> N
 def test_one_value_of_a_filter_needs_no_list() -> None:
     events = config(events={"calls": {"raw": "c.csv", "filter": {"kind": "phone"}}}).events["calls"]
     assert events.filter == {"kind": ("phone",)}
+
+
+@pytest.mark.parametrize(("lags", "beyond"), [([1], ()), ([3, 1, 2, 2], (2, 3)), ([12], (12,))])
+def test_the_last_snapshot_is_an_input_and_so_are_those_that_lags_name(
+    lags: list[int], beyond: tuple[int, ...]
+) -> None:
+    names = [*config(features={"history": {"lags": lags}}).contract.history.sources]
+    expected = ["age__last", *(f"age__lag_{lag}" for lag in beyond)]
+    assert [name for name in names if name.startswith("age__la")] == expected
+
+
+def test_a_lag_of_the_present_is_refused() -> None:
+    with pytest.raises(ValueError, match="lags"):
+        config(features={"history": {"lags": [0]}})
