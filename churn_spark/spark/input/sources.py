@@ -250,8 +250,9 @@ def _as_declared(df: DataFrame, layout: Layout, mapping: Mapping[str, str], cont
 
 def _complete(df: DataFrame, contract: Contract) -> DataFrame:
     """Put the used columns in declared order, with nulls for those that are not there."""
-    absent = {c.name: F.lit(None).cast("string") for c in contract.used if c.name not in df.columns}
-    return df.withColumns(absent).select(*[quoted(c.name) for c in contract.used], ROW_ERROR, CORRUPT)
+    null, found = F.lit(None).cast("string"), set(df.columns)
+    values = [F.col(quoted(c.name)) if c.name in found else null.alias(c.name) for c in contract.used]
+    return df.select(*values, ROW_ERROR, CORRUPT)
 
 
 # -- typed sources: Parquet, ORC, tables ------------------------------------------------------------------
