@@ -17,6 +17,7 @@ from pyspark.logger import PySparkLogger
 from pyspark.sql import DataFrame, SparkSession, functions
 
 import churn_spark
+from churn_spark.errors import ConfigError
 from churn_spark.settings.layers import conf_folder
 from churn_spark.spark.classic import default_parallelism, ship, submitted
 from churn_spark.spark.executors import check_executors
@@ -82,6 +83,14 @@ def get_session(app_name: str = "churn_spark", *, conf: Mapping[str, str] | None
 
 def _connected(server: str) -> SparkSession:
     """A session of a Spark Connect server: what is read when Spark starts is the server's own."""
+    try:
+        import pyspark.sql.connect.session  # noqa: F401
+    except ImportError as lacking:
+        raise ConfigError(
+            "this Python lacks a package of Spark Connect's client",
+            where=REMOTE,
+            fix="pip install -c constraints.txt 'churn-spark[connect]'",
+        ) from lacking
     spark = SparkSession.builder.remote(server).getOrCreate()
     ship_package(spark)
     check_executors(spark)

@@ -94,9 +94,9 @@ def laptop(folder: Path) -> Iterator[Place]:
 def connect(folder: Path) -> Iterator[Place]:
     """A Spark Connect server; its clients have neither Java nor RDDs."""
     try:
-        import grpc  # noqa: F401
-    except ImportError:
-        raise SkippedError("grpcio is not installed: pip install 'churn-spark[connect]'") from None
+        import pyspark.sql.connect.session  # noqa: F401
+    except ImportError as lacking:
+        raise SkippedError(f"{lacking}: pip install 'churn-spark[connect]'") from None
     port = free_port()
     conf = {
         "spark.connect.grpc.binding.address": "127.0.0.1", "spark.connect.grpc.binding.port": str(port),

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from churn_spark.spark.session import QUERY_LOGGERS, get_session, warm_workers
+from churn_spark.errors import ConfigError
+from churn_spark.spark.session import QUERY_LOGGERS, _connected, get_session, warm_workers
 from churn_spark.traces import trace
 
 
@@ -43,3 +45,12 @@ def test_warm_workers_makes_the_call_in_a_worker_and_is_no_loss_where_it_fails(
         assert thread is not None
         thread.join()
     assert (tmp_path / "made").is_dir()
+
+
+def test_a_python_without_the_client_of_connect_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark.sql.connect.session", None)
+    with pytest.raises(ConfigError, match="lacks a package") as refused:
+        _connected("sc://127.0.0.1:1")
+    assert "churn-spark[connect]" in refused.value.fix
