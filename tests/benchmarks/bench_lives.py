@@ -82,7 +82,7 @@ def compare(folder: Path, rows: int, seed: int) -> None:
 
 
 def tested(truth: pd.DataFrame, output: Path) -> pd.DataFrame:
-    """The snapshots of the months that training tested on, after its one run; the newest one's outcome was not known."""
+    """The snapshots of the months that the one training run tested on; the newest one's outcome was not known."""
     (record,) = output.glob("_runs/*/run.json")
     run = json.loads(record.read_text())
     days = sorted(truth["snapshot_date"].unique())[: MONTHS - 1]
