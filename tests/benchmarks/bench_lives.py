@@ -16,6 +16,7 @@ import io
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from sklearn.metrics import roc_auc_score
@@ -69,25 +70,21 @@ def compare(folder: Path, rows: int, seed: int) -> None:
         place = ["-q", "--config", str(layer), "--output", str(output)]
         place += [word for setting in settings for word in ("--set", setting)]
         run(["train", "--raw", str(folder / "known.csv"), *place])
-        then = attainable(tested(truth, output))
-        promised = pd.read_parquet(output / "churn_metrics").query(
-            "metric == 'roc_auc' and split == 'test' and slice == 'all'"
-        )
-        value, low, high = promised.iloc[0][["value", "ci_low", "ci_high"]]
+        (record,) = [json.loads(path.read_text()) for path in output.glob("_runs/*/run.json")]
+        promised = next(g["found"] for g in record["promotion"]["gates"] if g["name"] == "roc_auc")
+        then = attainable(tested(truth, record))
         scores = pd.concat([scored(folder, day, output, place) for day in days[MONTHS::2]])
         met = scores.merge(truth, on=["customer_id", "snapshot_date"])
         future = roc_auc_score(met["churn"], met["churn_probability"])
-        print(f"| {name} | {value:.3f} ({low:.3f} to {high:.3f}) | {then:.3f} | "
+        print(f"| {name} | {promised} | {then:.3f} | "
               f"{future:.3f} | {attainable(met):.3f} |", flush=True)  # fmt: skip
 
 
-def tested(truth: pd.DataFrame, output: Path) -> pd.DataFrame:
-    """The snapshots of the months that the one training run tested on; the newest one's outcome was not known."""
-    (record,) = output.glob("_runs/*/run.json")
-    run = json.loads(record.read_text())
+def tested(truth: pd.DataFrame, record: dict[str, Any]) -> pd.DataFrame:
+    """The snapshots of the months that a training run tested on; the newest one's outcome was not known."""
     days = sorted(truth["snapshot_date"].unique())[: MONTHS - 1]
-    if run["config"]["split"]["mode"] == "auto":
-        days = [d for d in days if d > run["learned_until"]][1:]  # the gap of a month
+    if record["config"]["split"]["mode"] == "auto":
+        days = [d for d in days if d > record["learned_until"]][1:]  # the gap of a month
     return truth[truth["snapshot_date"].isin(days)]
 
 
